@@ -1,0 +1,1 @@
+"""Where a method meets a model."""

@@ -1,0 +1,1 @@
+"""Attention primitives: the readable truth and its faster equals."""

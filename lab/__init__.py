@@ -1,0 +1,1 @@
+"""What made the weights and the numbers; not shipped to ComfyUI users."""

@@ -1,0 +1,1 @@
+"""The papers as plain PyTorch, one file per paper."""

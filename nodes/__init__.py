@@ -1,0 +1,1 @@
+"""What the artist sees: schemas and a few lines each."""
