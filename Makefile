@@ -1,0 +1,46 @@
+# Everything a newcomer types. Each target sets up what it needs, once.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUT ?= out/demo
+STEPS ?= 20000
+
+.PHONY: setup demo test test-slow lint bench train clean
+
+setup: $(VENV)/.everything
+
+# The demo needs the embedded engine only, not the people renderer or the tests' tools.
+$(VENV)/.engine: pyproject.toml requirements.txt
+	@echo "Setting up $(VENV), once: a few minutes, most of it PyTorch."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0] + ". Install it, or name one: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[headless]"
+	touch $@
+
+$(VENV)/.everything: $(VENV)/.engine
+	$(BIN)/python -m pip install --quiet --editable ".[headless,people,train,dev]"
+	touch $@
+
+demo: $(VENV)/.engine
+	$(BIN)/mannequin demo --out $(DEMO_OUT)
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/house
+
+bench: setup
+	$(BIN)/mannequin bench pose-transfer --seed 1 --pairs 200 --out out/bench/pose_transfer.json
+
+train: setup
+	$(BIN)/mannequin train --steps $(STEPS)
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
