@@ -1,0 +1,117 @@
+"""A diffusers UNet with the site contract: every attention layer calls the hooks of a `Call`.
+
+Person models are text-free: their cross-attention returns its input, as in the published code, so
+a transformer block computes x + norm2(x) there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..methods.site import Site
+from .sites import Call
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import Attention
+
+_BLOCK = re.compile(
+    r"(?:(down|up)_blocks\.(\d+)|mid_block)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn([12])"
+)
+
+
+class SiteUNet:
+    """Runs a UNet2DConditionModel under hooks.
+
+    After construction, `forward` runs the network for a `Call`, and `features` returns the
+    post-norm inputs of every self-attention, which are Leffa's reference features.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, text_free: bool = True) -> None:
+        self.unet = unet
+        self._call: Call | None = None
+        self._bank: dict[str, Tensor] | None = None
+        levels = len(unet.config.block_out_channels)
+        processors = {}
+        for name in unet.attn_processors:
+            where, block, attention, layer, kind = _BLOCK.match(name).groups()
+            level = {"down": int(block or 0), "up": levels - 1 - int(block or 0)}.get(
+                where, levels - 1
+            )
+            site = f"{where}.{block}.{attention}" if where else f"mid.{attention}"
+            if layer != "0":
+                site = f"{site}.{layer}"
+            if kind == "2" and text_free:
+                processors[name] = _identity
+            else:
+                processors[name] = _SiteProcessor(self, site, "self" if kind == "1" else "cross", level)
+        unet.set_attn_processor(processors)
+
+    def forward(
+        self, x: Tensor, t: Tensor, call: Call, text: Tensor | None = None
+    ) -> Tensor:
+        """x [B, C, h, w], t [B] timesteps -> [B, C_out, h, w]."""
+        if text is None:
+            text = x.new_zeros(len(x), 1, self.unet.config.cross_attention_dim)
+        self._call = call
+        try:
+            return self.unet(x, t, text, return_dict=False)[0]
+        finally:
+            self._call = None
+
+    def features(self, x: Tensor, t: Tensor, call: Call) -> dict[str, Tensor]:
+        """The input of every self-attention {layer: [B, N, C]}."""
+        self._bank = bank = {}
+        try:
+            self.forward(x, t, call)
+        finally:
+            self._bank = None
+        return bank
+
+    def attention(self, attn: Attention, n: Tensor, text: Tensor | None, layer: str, kind: str, level: int) -> Tensor:
+        call = self._call
+        if self._bank is not None and kind == "self":
+            self._bank[layer] = n
+        site = Site(kind, layer, attn.heads, call.grid(level), call.step)
+        n_in = n
+        if kind == "self":
+            n, keys, values = call.context(n, site)
+        else:
+            keys = values = text
+        q, k, v = (
+            project(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for project, x in ((attn.to_q, n), (attn.to_k, keys), (attn.to_v, values))
+        )
+        method = call.attention(site)
+        if method is None:
+            out = F.scaled_dot_product_attention(q, k, v)
+        else:
+            out = method.attend(q, k, v, site)
+        out = attn.to_out[0](out.transpose(1, 2).flatten(2))
+        return call.output(n_in, out, site)
+
+
+class _SiteProcessor:
+    def __init__(self, owner: SiteUNet, layer: str, kind: str, level: int) -> None:
+        self.owner, self.layer, self.kind, self.level = owner, layer, kind, level
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs: object,
+    ) -> Tensor:
+        return self.owner.attention(
+            attn, hidden_states, encoder_hidden_states, self.layer, self.kind, self.level
+        )
+
+
+def _identity(attn: Attention, hidden_states: Tensor, **kwargs: object) -> Tensor:
+    return hidden_states
