@@ -1,0 +1,197 @@
+"""A person model's file as ComfyUI's own objects: MODEL with its reference network, and VAE."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from torch import Tensor, nn
+
+from . import weights
+
+CONFIG = "mannequin_config"
+REFERENCE = "mannequin_reference"
+
+ModelPatcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+
+
+def load_person_model(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE]:
+    """Reads a person model's file; the reference network rides along as an additional model.
+
+    Raises ValueError when the file is not a person model.
+    """
+    stored = weights.read(path)
+    try:
+        with torch.inference_mode(False):
+            model = unet_patcher(stored, "unet")
+            model.set_additional_models(REFERENCE, [unet_patcher(stored, "unet_encoder")])
+            vae = autoencoder(stored)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit their configuration: {error}") from error
+    model.set_attachments(CONFIG, stored.config)
+    return model, vae
+
+
+class PersonLatents(comfy.latent_formats.LatentFormat):
+    """Latents as the person model's own autoencoder makes them."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.latent_channels = config["latent_channels"]
+        self.scale_factor = config["latent_scale"]
+        self.spacial_downscale_ratio = config["downscale"]
+
+
+class PersonFamily(comfy.supported_models_base.BASE):
+    """What ComfyUI wants to know of a model family.
+
+    Self-attention over own and reference tokens takes about twice a plain model's memory.
+    """
+
+    unet_extra_config = {}  # noqa: RUF012
+    memory_usage_factor = 2.0
+
+    def __init__(self, unet_config: dict[str, Any], config: dict[str, Any]) -> None:
+        super().__init__(unet_config)
+        self.latent_format = PersonLatents(config)
+        self.sampling_settings = {"zsnr": config["zero_terminal_snr"]}
+
+
+class TextFree(nn.Module):
+    """The cross-attention of a text-free model returns its input, as in the published code."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return x
+
+
+def comfy_unet_config(config: dict[str, Any]) -> dict[str, Any]:
+    """ComfyUI's arguments for a UNet2DConditionModel's configuration. Raises ValueError for
+    shapes that ComfyUI's UNet cannot take.
+    """
+    widths = config["block_out_channels"]
+    layers = config["layers_per_block"]
+    down = [int(kind.startswith("CrossAttn")) for kind in config["down_block_types"]]
+    up = [int(kind.startswith("CrossAttn")) for kind in reversed(config["up_block_types"])]
+    heads = config["attention_head_dim"]
+    if isinstance(heads, int):
+        heads = [heads] * len(widths)
+    per_head = {width // n for width, n in zip(widths, heads, strict=True)}
+    if len(per_head) > 1 and len(set(heads)) > 1:
+        raise ValueError(f"Expected equal heads or equal head widths; got {heads} for {widths}.")
+    if any(width % widths[0] for width in widths) or config.get("norm_num_groups", 32) != 32:
+        raise ValueError(
+            f"Expected widths that are multiples of the first and 32 norm groups; got {widths} "
+            f"and {config.get('norm_num_groups')} groups."
+        )
+    return {
+        "image_size": 32,
+        "in_channels": config["in_channels"],
+        "out_channels": config["out_channels"],
+        "model_channels": widths[0],
+        "channel_mult": [width // widths[0] for width in widths],
+        "num_res_blocks": [layers] * len(widths),
+        "transformer_depth": [n for n in down for _ in range(layers)],
+        "transformer_depth_output": [n for n in up for _ in range(layers + 1)],
+        "transformer_depth_middle": 1,
+        "context_dim": config["cross_attention_dim"],
+        "num_heads": heads[0] if len(per_head) > 1 else -1,
+        "num_head_channels": -1 if len(per_head) > 1 else per_head.pop(),
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": config.get("use_linear_projection", False),
+        "use_checkpoint": False,
+        "legacy": False,
+        "use_temporal_attention": False,
+        "use_temporal_resblock": False,
+    }
+
+
+def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patcher.ModelPatcher:
+    """One of the two UNets in ComfyUI's key names, managed by ComfyUI."""
+    tensors = stored.tensors[room]
+    load_device = comfy.model_management.get_torch_device()
+    parameters = sum(t.numel() for t in tensors.values())
+    dtype = comfy.model_management.unet_dtype(model_params=parameters)
+    shape = comfy_unet_config(stored.config[room])
+    family = PersonFamily(shape, stored.config)
+    family.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device))
+    kind = comfy.model_base.ModelType[stored.config["prediction"].upper()]
+    model = comfy.model_base.BaseModel(family, kind)
+    for module in list(model.diffusion_model.modules()):
+        if hasattr(module, "attn2"):
+            module.attn2 = TextFree()
+    names = comfy.utils.unet_to_diffusers(shape)
+    model.diffusion_model.load_state_dict(
+        {names.get(key, key): t for key, t in tensors.items() if ".attn2." not in key}
+    )
+    model.requires_grad_(False)
+    return ModelPatcher(
+        model, load_device=load_device, offload_device=comfy.model_management.unet_offload_device()
+    )
+
+
+def autoencoder(stored: weights.PersonWeights) -> comfy.sd.VAE:
+    """ComfyUI's VAE for a diffusers AutoencoderKL, with or without attention in the middle."""
+    config = stored.config["vae"]
+    widths = config["block_out_channels"]
+    attention = config.get("mid_block_add_attention", True)
+    levels = len(widths)
+    tensors = {vae_key(key, levels): t for key, t in stored.tensors["vae"].items()}
+    if not attention:
+        tensors |= _silent_attention(widths[-1])
+    shape = {
+        "double_z": True,
+        "z_channels": config["latent_channels"],
+        "resolution": 256,
+        "in_channels": config["in_channels"],
+        "out_ch": config["out_channels"],
+        "ch": widths[0],
+        "ch_mult": [width // widths[0] for width in widths],
+        "num_res_blocks": config["layers_per_block"],
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
+    vae = comfy.sd.VAE(
+        sd=tensors, config={"params": {"ddconfig": shape, "embed_dim": config["latent_channels"]}}
+    )
+    vae.latent_channels = config["latent_channels"]
+    vae.downscale_ratio = vae.upscale_ratio = 2 ** (levels - 1)
+    if not attention:
+        for half in (vae.first_stage_model.encoder, vae.first_stage_model.decoder):
+            half.mid.attn_1 = nn.Identity()
+    return vae
+
+
+def vae_key(key: str, levels: int) -> str:
+    """ComfyUI's name of an AutoencoderKL's parameter; its up blocks count the other way."""
+    key = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", key)
+    key = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", key)
+    key = re.sub(
+        r"up_blocks\.(\d+)\.(resnets|upsamplers)\.(\d+)",
+        lambda m: (
+            f"up.{levels - 1 - int(m[1])}." + (f"block.{m[3]}" if m[2] == "resnets" else "upsample")
+        ),
+        key,
+    )
+    key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
+    return key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+
+
+def _silent_attention(width: int) -> dict[str, Tensor]:
+    """Weights for the middle attention that ComfyUI always builds, until it is taken out."""
+    tensors = {}
+    for half in ("encoder", "decoder"):
+        prefix = f"{half}.mid.attn_1"
+        for part in ("q", "k", "v", "proj_out"):
+            tensors[f"{prefix}.{part}.weight"] = torch.zeros(width, width, 1, 1)
+            tensors[f"{prefix}.{part}.bias"] = torch.zeros(width)
+        tensors[f"{prefix}.norm.weight"] = torch.ones(width)
+        tensors[f"{prefix}.norm.bias"] = torch.zeros(width)
+    return tensors
