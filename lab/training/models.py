@@ -15,7 +15,7 @@ LATENT_CHANNELS = 8
 WIDTHS = (32, 64, 96)
 
 
-def vae_config(widths: tuple[int, ...] = (32, 64, 96)) -> dict[str, Any]:
+def vae_config(widths: tuple[int, ...] = (32, 32, 64)) -> dict[str, Any]:
     return {
         "in_channels": 3,
         "out_channels": 3,

@@ -1,0 +1,192 @@
+"""Trains the tiny person model: pose transfer and try-on together, by Leffa's recipe.
+
+Beyond the diffusion loss: the true flow supervises the attention throughout (our design: rendered
+people know it), and the Leffa loss joins in the last phase, for timesteps below 500.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...hosts.sampling import NoiseSchedule
+from ...hosts.sites import Call
+from ...hosts.unet import SiteUNet
+from ...methods.leffa import CorrespondenceTap, Leffa, Reference, leffa_loss
+from ...methods.person import encode_dense_pose, generator_concat
+from ...methods.site import Step
+from .data import Shards, degrade_dense_pose, pair_index, pictures
+from .latents import LatentCache
+from .loop import Schedule, Trainer
+from .models import make_person
+
+TRY_ON, SOURCE_POSE_UNKNOWN, NO_REFERENCE, DEGRADED = 0.4, 0.25, 0.06, 0.5
+PURE_NOISE = 0.45
+LAYERS = ("up.1.1", "up.2.1")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Weights of the losses; leffa_from: the part of the run after which the Leffa loss joins."""
+
+    flow: float = 1.0
+    leffa: float = 0.1
+    leffa_from: float = 0.6
+    leffa_below: int = 500
+    tau: float = 2.0
+    batch: int = 8
+
+
+@dataclass
+class Batch:
+    """One batch, latents at [B, ., h, w] and pictures at [B, 3, H, W]."""
+
+    target: Tensor
+    source: Tensor
+    concat: Tensor
+    source_pose: Tensor
+    weight: Tensor
+    flow: Tensor
+    visible: Tensor
+    source_picture: Tensor
+    target_picture: Tensor
+    person: Tensor
+
+
+class PairBatches:
+    """Draws source and target from the same set: two pictures of one person (pose transfer), or
+    two people in the same top (try-on).
+    """
+
+    def __init__(self, shards: Shards, latents: LatentCache, batch: int) -> None:
+        self.shards, self.latents, self.batch = shards, latents, batch
+        with torch.no_grad():
+            self.grey = latents.encode(torch.zeros(1, 3, *shards.shards[0]["image"].shape[2:4]))
+
+    def draw(self, g: torch.Generator) -> Batch:
+        b = self.batch
+        chance = lambda p: torch.rand(b, generator=g) < p  # noqa: E731
+        sets = torch.randint(self.shards.sets, (b,), generator=g)
+        target = torch.randint(3, (b,), generator=g)
+        source = (target + torch.randint(1, 3, (b,), generator=g)) % 3
+        try_on = chance(TRY_ON)
+        swap = try_on & chance(0.75)
+        other = torch.full_like(source, 3)
+        backwards = swap & chance(0.3)
+        source = torch.where(swap, torch.where(backwards, target, other), source)
+        target = torch.where(backwards, other, target)
+        take = self.shards.gather
+        iuv_t, iuv_s = take("dense_pose", sets, target), take("dense_pose", sets, source)
+        bad = chance(DEGRADED)[:, None, None, None]
+        iuv_t = torch.where(bad, degrade_dense_pose(iuv_t, g), iuv_t)
+        iuv_s = torch.where(bad, degrade_dense_pose(iuv_s, g), iuv_s)
+        z, z_ref = (self.latents.gather("latent", sets, i) for i in (target, source))
+        grid = z.shape[-2:]
+        row = try_on[:, None, None, None]
+        mask = torch.where(row, self.latents.gather("mask", sets, target), torch.ones(1))
+        masked = torch.where(row, self.latents.gather("masked", sets, target), self.grey)
+        known = ~chance(SOURCE_POSE_UNKNOWN)[:, None, None, None]
+        seen = ~chance(NO_REFERENCE)[:, None, None, None]
+        pose_s = encode_dense_pose(iuv_s.float() / 255, grid) * known * seen
+        person = (take("label", sets, target) > 0).float().unsqueeze(1)
+        cells = F.avg_pool2d(person, person.shape[-1] // grid[1])
+        weight = torch.where(row, 0.1 + 1.2 * mask, 0.3 + cells)
+        pair = pair_index(source, target)
+        flow = take("flow", sets, pair).float().movedim(-1, 1)
+        visible = take("visible", sets, pair).float().unsqueeze(1)
+        return Batch(
+            target=z,
+            source=z_ref * seen,
+            concat=generator_concat(mask, masked, encode_dense_pose(iuv_t.float() / 255, grid)),
+            source_pose=pose_s,
+            weight=weight,
+            flow=torch.nan_to_num(flow),
+            visible=visible * seen,
+            source_picture=pictures(take("image", sets, source)),
+            target_picture=pictures(take("image", sets, target)),
+            person=person * seen,
+        )
+
+
+def flow_l1(flow: Tensor, truth: Tensor, visible: Tensor) -> Tensor:
+    """Mean distance of attention's flow to the true one over visible cells, in -1..1 units.
+
+    flow [B, 2, h, w]; truth [B, 2, H, W] and visible [B, 1, H, W] at a multiple of its size.
+    """
+    cell = truth.shape[-1] // flow.shape[-1]
+    share = F.avg_pool2d(visible, cell)
+    mean = F.avg_pool2d(truth * visible, cell) / share.clamp_min(1e-6)
+    return ((flow - mean).abs() * share).sum() / share.sum().clamp_min(1) / 2
+
+
+def draw_timesteps(count: int, g: torch.Generator) -> Tensor:
+    """45% pure noise, the rest sigmoid(N(1, 1.2)): otherwise average colour leaks through the
+    noisy latent and the model never learns to take it from the reference.
+    """
+    t = torch.sigmoid(torch.randn(count, generator=g) * 1.2 + 1.0) * 999
+    pure = torch.rand(count, generator=g) < PURE_NOISE
+    return torch.where(pure, torch.full_like(t, 999), t).round().long()
+
+
+class PersonLoss:
+    """Diffusion loss on v, flow supervision, and the Leffa loss."""
+
+    def __init__(
+        self, unet: SiteUNet, reference: SiteUNet, batches: PairBatches, recipe: Recipe, steps: int
+    ) -> None:
+        self.unet, self.reference = unet, reference
+        self.batches, self.recipe, self.steps = batches, recipe, steps
+        self.schedule = NoiseSchedule()
+
+    def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
+        batch, recipe = self.batches.draw(g), self.recipe
+        count = len(batch.target)
+        t = draw_timesteps(count, g)
+        a = self.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+        noise = torch.randn(batch.target.shape, generator=g)
+        noisy = a.sqrt() * batch.target + (1 - a).sqrt() * noise
+        v = a.sqrt() * noise - (1 - a).sqrt() * batch.target
+
+        tap = CorrespondenceTap(LAYERS)
+        reference = Reference(torch.empty(0), batch.source[:, None], batch.source_pose[:, None])
+        leffa = Leffa(reference, observer=tap)
+        now = Step(math.nan, 0.5, 0, 1, (True,) * count)
+        call = Call(now, tuple(noisy.shape[-2:]), (leffa,))
+        plain = Call(now, call.size)
+        leffa.prepare(now, lambda x: self.reference.features(x, t, plain))
+        out = self.unet.forward(torch.cat([noisy, batch.concat], 1), t, call)
+
+        terms = {"diffusion": ((out - v).square() * batch.weight).mean()}
+        if recipe.flow:
+            losses = [flow_l1(f, batch.flow, batch.visible) for f in tap.flows(1.0, False)]
+            terms["flow"] = torch.stack(losses).mean()
+        if recipe.leffa and step >= recipe.leffa_from * self.steps:
+            early = (t < recipe.leffa_below).float()[:, None, None, None]
+            losses = [
+                leffa_loss(f, batch.source_picture, batch.target_picture, batch.person * early)
+                for f in tap.flows(recipe.tau, True)
+            ]
+            terms["leffa"] = torch.stack(losses).sum()
+        weights = {"diffusion": 1.0, "flow": recipe.flow, "leffa": recipe.leffa}
+        total = sum(weights[name] * term for name, term in terms.items())
+        return {"total": total, **{name: term.detach() for name, term in terms.items()}}
+
+
+def make_trainer(
+    shards: Shards,
+    latents: LatentCache,
+    config: dict,
+    checkpoint: Path,
+    schedule: Schedule,
+    recipe: Recipe,
+    seed: int,
+) -> tuple[Trainer, PersonLoss]:
+    """The trainer and its loss; resumes when the checkpoint exists."""
+    torch.manual_seed(seed)
+    unet, reference = make_person(config)
+    trainer = Trainer({"unet": unet, "unet_encoder": reference}, schedule, checkpoint, seed)
+    batches = PairBatches(shards, latents, recipe.batch)
+    return trainer, PersonLoss(SiteUNet(unet), SiteUNet(reference), batches, recipe, schedule.steps)
