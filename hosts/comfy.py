@@ -149,7 +149,11 @@ def reference_features(patched: Patched, inputs: Tensor, t: Tensor) -> dict[str,
 
 
 def hooked(options: dict[str, Any], layers: dict[Block, str], call: Call) -> dict[str, Any]:
-    """transformer_options for one denoiser call, with the call's hooks chained to what is there."""
+    """transformer_options for one denoiser call, with the call's hooks chained to what is there.
+
+    Another pack's replacement of an attention is called as before, except where a method has to
+    compute that attention itself (`Method.attends`).
+    """
 
     def site(extra: dict[str, Any]) -> Site:
         grid = tuple(extra["activations_shape"][-2:])
