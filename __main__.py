@@ -1,0 +1,229 @@
+"""The command line: `mannequin run workflow.json`, and what made the weights and the numbers.
+
+Exit codes: 0 done; 1 something failed while running; 2 the workflow, a setting or the command is
+wrong and nothing ran; 130 interrupted (files already written stay).
+"""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+ROOT = Path(__file__).resolve().parent
+DEMO = ("pose_transfer", "try_on")
+EXTRAS = {"lab.people": "people", "lab.training": "people,train", "lab.benchmarks": "people,dev"}
+
+app = typer.Typer(
+    help=__doc__,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+)
+people = typer.Typer(help="Synthetic people with ground truth.", no_args_is_help=True)
+app.add_typer(people, name="people")
+
+WorkflowFile = Annotated[
+    Path, typer.Argument(help="API-format workflow JSON, or a PNG that carries its workflow.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NODE.INPUT=VALUE",
+        help="Change an input; NODE is a title, id or class. May be repeated.",
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of every node that has one.")]
+
+
+@app.command()
+def run(
+    workflow: WorkflowFile,
+    settings: Settings = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path(
+        "out"
+    ),
+    seed: Seed = None,
+) -> None:
+    """Run a workflow and print the paths of the pictures it saved."""
+    with _exit_codes():
+        result = _run(workflow, settings or [], out, seed)
+    for path in result.images + result.previews:
+        typer.echo(path)
+
+
+@app.command()
+def validate(workflow: WorkflowFile, settings: Settings = None, seed: Seed = None) -> None:
+    """Check a workflow, report everything that is wrong with it, run nothing."""
+    with _exit_codes():
+        from .headless.params import parse_settings
+        from .headless.run import prepare
+
+        parsed, problems = parse_settings(settings or [])
+        _, prompt = prepare(workflow, parsed, seed, problems=problems)
+    typer.echo(f"{workflow}: {len(prompt)} nodes, nothing wrong")
+
+
+@app.command()
+def nodes() -> None:
+    """List the nodes that workflows can use here, with their inputs and outputs."""
+    with _exit_codes():
+        from .headless.registry import registry
+        from .headless.validate import describe
+
+        for node_id, node_class in sorted(registry().items()):
+            schema = node_class.GET_SCHEMA()
+            gives = ", ".join(output.io_type for output in schema.outputs) or "nothing"
+            typer.echo(f"{node_id} ({schema.display_name or node_id}) gives {gives}")
+            for spec in schema.inputs:
+                optional = " (optional)" if spec.optional else ""
+                typer.echo(f"    {spec.id}: {describe(spec)}{optional}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path(
+        "out/demo"
+    ),
+) -> None:
+    """Run the example workflows, time them, measure them against ground truth."""
+    with _exit_codes():
+        pictures, seconds = [], {}
+        for name in DEMO:
+            typer.echo(f"{name}:", err=True)
+            result = _run(ROOT / "workflows" / "api" / f"{name}.json", [], out, None)
+            seconds[name] = result.seconds
+            pictures += result.images
+        report = _optional("lab.benchmarks.demo")
+        if report:
+            report.report(out)
+        else:
+            typer.echo("No measurements: lab/ is not part of this installation.", err=True)
+    for name, taken in seconds.items():
+        typer.echo(f"{name}: {taken:.1f} s")
+    for path in pictures:
+        typer.echo(path)
+
+
+@people.command()
+def render(
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    count: Annotated[int, typer.Option(help="How many sets of four pictures.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the first set.")] = 0,
+    split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
+) -> None:
+    """Render synthetic people into a folder, with a contact sheet."""
+    if split not in ("train", "heldout"):
+        raise typer.BadParameter(f"expected train or heldout, came {split!r}", param_hint="--split")
+    with _exit_codes():
+        _room("lab.people").render_folder(out, count, seed, split)
+    typer.echo(out)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark, for example pose-transfer.")],
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")],
+    seed: Annotated[int, typer.Option(help="Seed of the held-out people.")] = 0,
+    pairs: Annotated[int | None, typer.Option(help="How many picture pairs.")] = None,
+) -> None:
+    """Measure something; writes one flat JSON of figures beside its table and sheet."""
+    with _exit_codes():
+        options = {} if pairs is None else {"pairs": pairs}
+        _part("lab.benchmarks", name).run(seed=seed, out=out, **options)
+    typer.echo(out)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def train(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Which recipe, for example person.")],
+) -> None:
+    """Train weights; all further arguments go to the recipe."""
+    with _exit_codes():
+        _part("lab.training", name).main(context.args)
+
+
+def _run(workflow: Path, settings: list[str], out: Path, seed: int | None) -> Any:
+    """One run with its progress on standard error."""
+    from rich.console import Console
+
+    from .headless import run_workflow
+    from .headless.console import ConsoleProgress
+    from .headless.params import parse_settings
+
+    parsed, problems = parse_settings(settings)
+    with ConsoleProgress(Console(stderr=True)) as progress:
+        return run_workflow(workflow, parsed, out, seed=seed, progress=progress, problems=problems)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn what can happen into messages on standard error and the documented exit codes."""
+    from .headless.engine import NodeError
+    from .headless.workflow import WorkflowError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; what was written until now is complete.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except WorkflowError as error:
+        count = len(error.problems)
+        typer.echo(f"{count} problem{'s' if count > 1 else ''}, nothing was run:", err=True)
+        typer.echo("\n".join(f"- {problem}" for problem in error.problems), err=True)
+        raise typer.Exit(WRONG) from error
+    except NodeError as error:
+        if not isinstance(error.__cause__, ValueError | OSError):
+            raise  # not a bad input but a bug: the traceback is needed, the exit code is 1 too
+        typer.echo(f"Failed: {error}", err=True)
+        raise typer.Exit(FAILED) from error
+
+
+def _part(room: str, name: str) -> ModuleType:
+    """The module of a room that a command names; exits with what there is when it is missing."""
+    folder = ROOT / room.replace(".", "/")
+    there = sorted(
+        file.stem.replace("_", "-") for file in folder.glob("*.py") if file.stem[0] != "_"
+    )
+    if name.replace("_", "-") not in there:
+        typer.echo(f"expected one of {', '.join(there) or 'none'}; came {name!r}.", err=True)
+        raise typer.Exit(WRONG)
+    return _room(f"{room}.{name.replace('-', '_')}")
+
+
+def _room(name: str) -> ModuleType:
+    """A module of ours; a missing library becomes the command that installs it."""
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] == __package__:
+            raise
+        extras = next(extra for room, extra in EXTRAS.items() if name.startswith(room))
+        typer.echo(
+            f"mannequin.{name} needs {error.name}, which is not installed. "
+            f'Run: pip install --editable ".[{extras}]"',
+            err=True,
+        )
+        raise typer.Exit(FAILED) from error
+
+
+def _optional(name: str) -> ModuleType | None:
+    """A module of ours, or None where it was not shipped."""
+    file = ROOT / f"{name.replace('.', '/')}.py"
+    return _room(name) if file.is_file() else None
+
+
+def main() -> None:
+    """Entry point of the console script `mannequin`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The core nodes that our workflows use, under ComfyUI's names and with its inputs and outputs."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from . import folders, pictures
+from .progress import ProgressBar
+from .schema import (
+    Combo,
+    ComfyNode,
+    Conditioning,
+    Float,
+    Image,
+    Int,
+    Latent,
+    Mask,
+    Model,
+    NodeOutput,
+    Schema,
+    String,
+    UploadType,
+    Vae,
+)
+
+
+def _image_input() -> Any:
+    here = Path(folders.get_input_directory())
+    names = sorted(entry.name for entry in here.iterdir()) if here.is_dir() else []
+    return Combo.Input("image", options=names, upload=UploadType.image)
+
+
+class _ReadsPicture(ComfyNode):
+    """Shared by the loaders: the file must exist, and running again asks whether it changed."""
+
+    @classmethod
+    def validate_inputs(cls, image: Any) -> bool | str:
+        if isinstance(image, str) and folders.exists_annotated_filepath(image):
+            return True
+        return (
+            f"expected a picture file; came {image!r}, which is neither in "
+            f"{folders.get_input_directory()} nor under {Path.cwd()}. "
+            'Give a path with --set "TITLE.image=PATH".'
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, image: str, **unused: Any) -> str:
+        path = Path(folders.get_annotated_filepath(image))
+        stat = path.stat()
+        return f"{path} {stat.st_mtime_ns} {stat.st_size}"
+
+
+class LoadImage(_ReadsPicture):
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="LoadImage",
+            display_name="Load Image",
+            category="image",
+            inputs=[_image_input()],
+            outputs=[Image.Output(display_name="IMAGE"), Mask.Output(display_name="MASK")],
+        )
+
+    @classmethod
+    def execute(cls, image: str) -> NodeOutput:
+        return NodeOutput(*pictures.read_picture(folders.get_annotated_filepath(image)))
+
+
+class LoadImageMask(_ReadsPicture):
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="LoadImageMask",
+            display_name="Load Image (as Mask)",
+            category="mask",
+            inputs=[
+                _image_input(),
+                Combo.Input("channel", options=["alpha", "red", "green", "blue"]),
+            ],
+            outputs=[Mask.Output(display_name="MASK")],
+        )
+
+    @classmethod
+    def execute(cls, image: str, channel: str) -> NodeOutput:
+        return NodeOutput(pictures.read_channel(folders.get_annotated_filepath(image), channel))
+
+
+class SaveImage(ComfyNode):
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="SaveImage",
+            display_name="Save Image",
+            category="image",
+            inputs=[
+                Image.Input("images"),
+                String.Input("filename_prefix", default="ComfyUI"),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, images: Tensor, filename_prefix: str) -> NodeOutput:
+        saved = pictures.save_pictures(images, filename_prefix, "output", cls.hidden)
+        return NodeOutput(ui={"images": saved})
+
+
+class PreviewImage(ComfyNode):
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="PreviewImage",
+            display_name="Preview Image",
+            category="image",
+            inputs=[Image.Input("images")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, images: Tensor) -> NodeOutput:
+        saved = pictures.save_pictures(images, "preview", "temp", cls.hidden, compress_level=1)
+        return NodeOutput(ui={"images": saved})
+
+
+class VAEEncode(ComfyNode):
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="VAEEncode",
+            display_name="VAE Encode",
+            category="latent",
+            inputs=[Image.Input("pixels"), Vae.Input("vae")],
+            outputs=[Latent.Output(display_name="LATENT")],
+        )
+
+    @classmethod
+    def execute(cls, pixels: Tensor, vae: Any) -> NodeOutput:
+        return NodeOutput({"samples": vae.encode(pixels[..., :3])})
+
+
+class VAEDecode(ComfyNode):
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="VAEDecode",
+            display_name="VAE Decode",
+            category="latent",
+            inputs=[Latent.Input("samples"), Vae.Input("vae")],
+            outputs=[Image.Output(display_name="IMAGE")],
+        )
+
+    @classmethod
+    def execute(cls, samples: dict, vae: Any) -> NodeOutput:
+        return NodeOutput(vae.decode(samples["samples"]))
+
+
+class KSampler(ComfyNode):
+    @classmethod
+    def define_schema(cls) -> Schema:
+        from ..hosts.diffusers import SAMPLERS, SCHEDULERS
+
+        return Schema(
+            node_id="KSampler",
+            display_name="KSampler",
+            category="sampling",
+            inputs=[
+                Model.Input("model"),
+                Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True),
+                Int.Input("steps", default=20, min=1, max=10000),
+                Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01),
+                Combo.Input("sampler_name", options=list(SAMPLERS)),
+                Combo.Input("scheduler", options=list(SCHEDULERS)),
+                Conditioning.Input("positive"),
+                Conditioning.Input("negative"),
+                Latent.Input("latent_image"),
+                Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01),
+            ],
+            outputs=[Latent.Output(display_name="LATENT")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: list,
+        negative: list,
+        latent_image: dict,
+        denoise: float,
+    ) -> NodeOutput:
+        from ..hosts.diffusers import sample
+
+        bar = ProgressBar(steps)
+        latent = sample(
+            model,
+            seed,
+            steps,
+            cfg,
+            sampler_name,
+            scheduler,
+            positive,
+            negative,
+            latent_image,
+            denoise,
+            callback=lambda index, total, x0: bar.update_absolute(index + 1, total),
+        )
+        return NodeOutput(latent)
+
+
+CORE_NODES = [
+    LoadImage,
+    LoadImageMask,
+    SaveImage,
+    PreviewImage,
+    VAEEncode,
+    VAEDecode,
+    KSampler,
+]
