@@ -39,7 +39,7 @@ class Body:
     on_eye: np.ndarray         # [F] eyeballs
     in_mouth: np.ndarray       # [F] teeth, tongue, inside of the mouth
     face_shell: np.ndarray     # [F] 0 body, 1 skirt, 2 long hair
-    template: np.ndarray       # [NB, 3] template coordinates
+    template: np.ndarray       # [NB, 3] template coordinates, evened out on the trunk
     vertex_part: np.ndarray    # [NB]
     vertex_face_uv: np.ndarray  # [NB, 2] atlas pixels on the face island
     on_head: np.ndarray        # [NB] vertex belongs to the face island
@@ -121,6 +121,14 @@ def _shell_weights(bones: tuple[str, ...]) -> np.ndarray:
     return np.concatenate([skirt, hair]).reshape(-1, len(bones))
 
 
+def _even_out(template: np.ndarray, trunk: np.ndarray, smoothing: sparse.csr_matrix) -> np.ndarray:
+    """Spreads the chest's crowded vertices, so that cloth painted by template place lies straight."""
+    out, mean = template.copy(), smoothing[np.flatnonzero(trunk)]
+    for _ in range(24):
+        out[trunk] = mean @ out
+    return out
+
+
 def _neighbour_mean(faces: np.ndarray, count: int) -> sparse.csr_matrix:
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     edges = np.concatenate([edges, edges[:, ::-1]])
@@ -163,6 +171,11 @@ def load_body() -> Body:
     left_eye = np.unique(faces[on_eye])
     left_eye = left_eye[template[left_eye, 0] > 0]
 
+    smoothing = _neighbour_mean(faces, count)
+    template = template.astype(np.float64)
+    trunk = (vertex_part == TORSO) & ~on_head & (template[:, 2] > .0) & (template[:, 2] < .5)
+    template = _even_out(template, trunk, smoothing)
+
     tips = np.zeros((2, 5), np.int64)
     for s, side in enumerate("LR"):
         for k in range(5):
@@ -188,12 +201,12 @@ def load_body() -> Body:
         face_part=np.concatenate([part, np.full(len(skirt), SKIRT), np.full(len(hair), LONG_HAIR)]),
         on_face=np.concatenate([on_face, none]), on_eye=np.concatenate([on_eye, none]),
         in_mouth=np.concatenate([in_mouth, none]),
-        face_shell=np.repeat([0, 1, 2], [len(faces), len(skirt), len(hair)]), template=template.astype(np.float64),
+        face_shell=np.repeat([0, 1, 2], [len(faces), len(skirt), len(hair)]), template=template,
         vertex_part=vertex_part, vertex_face_uv=vertex_face_uv, on_head=on_head,
-        along_arm=along_arm(template.astype(np.float64), heads, bones),
-        eye=template[left_eye].mean(0).astype(np.float64),
+        along_arm=along_arm(template, heads, bones),
+        eye=template[left_eye].mean(0),
         skin_weights=sparse.vstack([own, sparse.csr_matrix(_shell_weights(bones))]).tocsr(),
-        smoothing=_neighbour_mean(faces, count), coco=coco, finger_tips=tips,
+        smoothing=smoothing, coco=coco, finger_tips=tips,
         bones=bones, parents=parents, template_heads=heads.astype(np.float64), model=model,
         shapes=np.ascontiguousarray(shapes))
 

@@ -57,12 +57,11 @@ def _cloth_offsets(body: Body, outfit: Outfit) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _smooth(body: Body, vertices: np.ndarray, where: np.ndarray, rounds: int) -> np.ndarray:
-    """Flattens the surface [NB, 3] there, moving along the normals only so that prints stay put."""
-    out = vertices.copy()
+    """Flattens the surface [NB, 3] there."""
+    out, mean = vertices.copy(), body.smoothing[np.flatnonzero(where)]
     for _ in range(rounds):
-        out[where] = (body.smoothing @ out)[where]
-    normals = vertex_normals(out, body.faces[body.face_shell == 0])
-    return vertices + normals * np.einsum("ij,ij->i", normals, out - vertices)[:, None]
+        out[where] = mean @ out
+    return out
 
 
 def _scalp(body: Body, who: Identity) -> np.ndarray:
@@ -119,7 +118,7 @@ def dress(body: Body, who: Identity, outfit: Outfit) -> Person:
     bare = body.face_shell == 0
     in_top, in_bottom, off = _cloth_offsets(body, outfit)
     foot = body.template[:, 2] < outfit.boot
-    vertices = _smooth(body, naked, in_top, 10 + int(outfit.top.looseness * 400))
+    vertices = _smooth(body, naked, in_top, 24)
     vertices = _smooth(body, vertices, in_bottom & (body.template[:, 2] > -.72), 4)
     vertices = _smooth(body, vertices, foot, 8)
     off = off + _scalp(body, who) + np.where(foot, .007, 0)

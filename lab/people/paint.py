@@ -13,6 +13,7 @@ from .wardrobe import Outfit, Top
 LABELS = ("background", "skin", "hair", "top", "bottom", "shoes", "face", "left hand", "right hand")
 SKIN, HAIR, TOP, BOTTOM, SHOES, FACE, LEFT_HAND, RIGHT_HAND = range(1, 9)
 _PRINT_HEIGHT = .325
+_ARMHOLE = .158
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ def paint(body: Body, person: Person, hits: Hits) -> tuple[np.ndarray, np.ndarra
     trunk = bare & ~arm & ~inside & (hits.part != HEAD)
     z, along = hits.place[:, 2], along_arm(hits.place, body.template_heads, body.bones)
 
+    shoulder = bare & (hits.part <= UPPER_ARM_L + 1) & (z > .42)
+    sleeve = np.where(shoulder, np.abs(hits.place[:, 0]) > _ARMHOLE, arm)
+
     label[hits.part == HAND_L], label[hits.part == HAND_R] = LEFT_HAND, RIGHT_HAND
     nail = ((hits.part == HAND_L) | (hits.part == HAND_R))
     colour[nail] *= [1.0, .97, .96]
@@ -58,8 +62,9 @@ def paint(body: Body, person: Person, hits: Hits) -> tuple[np.ndarray, np.ndarra
     colour[shoes & (z < -.795)] = np.array(outfit.shoe) * .45 + .1
     _paint_bottom(outfit, hits, trunk, colour, label)
     top = outfit.top
-    cloth = (trunk & (z > top.hem) & ~neck_opening(top, hits.place)) | (arm & (along < top.sleeve_end))
-    _paint_top(top, hits, cloth, arm, along, colour, label)
+    cloth = np.where(sleeve, along < top.sleeve_end,
+                     (trunk | shoulder) & (z > top.hem) & ~neck_opening(top, hits.place))
+    _paint_top(top, hits, cloth, sleeve, along, colour, label)
     _paint_head(body, who, hits, colour, label)
     return np.clip(colour, 0, 1), label
 

@@ -137,7 +137,7 @@ def sample_top(rng: np.random.Generator) -> Top:
         flare=rng.uniform(.01, .035) if loose else rng.uniform(0, .006),
         folds=rng.uniform(.12, .3) if loose else rng.uniform(0, .12),
         print_name=PRINTS[rng.choice(len(PRINTS))] if printed else None,
-        print_height=rng.uniform(.10, .15), print_colour=contrasting(rng, cloth.colour),
+        print_height=rng.uniform(.12, .165), print_colour=contrasting(rng, cloth.colour),
         trim=rng.random() < .3, trim_colour=contrasting(rng, cloth.colour),
         sleeve_colour=_colour(rng) if rng.random() < .15 else None)
 
