@@ -136,7 +136,7 @@ def bench(
     """Measure something; writes one flat JSON of figures beside its table and sheet."""
     with _exit_codes():
         options = {} if pairs is None else {"pairs": pairs}
-        _part("lab.benchmarks", name).run(seed=seed, out=out, **options)
+        _part("lab.benchmarks", name, "run")(seed=seed, out=out, **options)
     typer.echo(out)
 
 
@@ -147,7 +147,7 @@ def train(
 ) -> None:
     """Train weights; all further arguments go to the recipe."""
     with _exit_codes():
-        _part("lab.training", name).main(context.args)
+        _part("lab.training", name, "main")(context.args)
 
 
 def _run(workflow: Path, settings: list[str], out: Path, seed: int | None) -> Any:
@@ -186,16 +186,18 @@ def _exit_codes() -> Iterator[None]:
         raise typer.Exit(FAILED) from error
 
 
-def _part(room: str, name: str) -> ModuleType:
-    """The module of a room that a command names; exits with what there is when it is missing."""
+def _part(room: str, name: str, function: str) -> Any:
+    """The function of a room's module that a command names; exits with what there is if none."""
     folder = ROOT / room.replace(".", "/")
     there = sorted(
-        file.stem.replace("_", "-") for file in folder.glob("*.py") if file.stem[0] != "_"
+        file.stem.replace("_", "-")
+        for file in folder.glob("*.py")
+        if f"\ndef {function}(" in file.read_text(encoding="utf-8")
     )
     if name.replace("_", "-") not in there:
-        typer.echo(f"expected one of {', '.join(there) or 'none'}; came {name!r}.", err=True)
+        typer.echo(f"expected one of: {', '.join(there) or 'none'}; came {name!r}.", err=True)
         raise typer.Exit(WRONG)
-    return _room(f"{room}.{name.replace('-', '_')}")
+    return getattr(_room(f"{room}.{name.replace('-', '_')}"), function)
 
 
 def _room(name: str) -> ModuleType:

@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
 from typing import Any
 
 from .progress import NodeRef, Progress, reporting
 from .registry import Registry
 from .schema import Hidden, HiddenHolder, NodeOutput, Schema
-from .validate import needed_by, upstream
+from .validate import upstream
 from .workflow import Prompt, is_link, node_ref
 
 _unlike_any = itertools.count()
@@ -51,10 +50,10 @@ class Engine:
     def run(
         self, prompt: Prompt, progress: Progress | None = None, pnginfo: dict | None = None
     ) -> Run:
-        """Run what the output nodes need, in topological order.
+        """Run what the output nodes need, each node after those that it depends on.
 
-        prompt: as `validate.check` returned it without problems. pnginfo: goes into saved PNGs
-        beside the prompt. Raises NodeError from what a node raised; KeyboardInterrupt passes.
+        prompt: as `validate.check` returned it without problems (no cycles). pnginfo: goes into
+        saved PNGs beside the prompt. Raises NodeError from what a node raised.
         """
         progress = progress or Progress()
         schemas = {
@@ -115,9 +114,19 @@ class Engine:
 
 
 def _order(prompt: Prompt, outputs: list[str]) -> list[str]:
-    """The nodes that the outputs need, each after those that it depends on."""
-    needed = needed_by(prompt, outputs)
-    return list(TopologicalSorter({key: upstream(prompt, key) for key in needed}).static_order())
+    """The nodes that the outputs need, each after those that it depends on.
+
+    Depth first, so that one output is on disk before work for the next begins.
+    """
+    order: dict[str, None] = {}
+    waiting = outputs[::-1]
+    while waiting:
+        before = [key for key in upstream(prompt, waiting[-1]) if key not in order]
+        if before:
+            waiting += before[::-1]
+        else:
+            order[waiting.pop()] = None
+    return list(order)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ def parse_settings(texts: list[str]) -> tuple[dict[str, str], list[Problem]]:
         address, equals, value = text.partition("=")
         if not equals or "." not in address:
             example = 'Write it like --set "Load reference.image=me.png".'
-            problems.append(problem(f"--set {text!r}", "NODE.input=value", repr(text), example))
+            problems.append(problem("--set", "NODE.input=value", repr(text), example))
+            continue
         settings[address.strip()] = value
     return settings, problems
 

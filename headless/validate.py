@@ -221,7 +221,8 @@ def _check_value(
         return value, None
     if kind == "COMBO" and value not in spec.options:
         close = get_close_matches(str(value), map(str, spec.options), 1)
-        todo = f"Did you mean {close[0]!r}?" if close else "Choose one of the list."
+        todo = "Choose one of the list." if spec.options else "Install a file to choose from."
+        todo = f"Did you mean {close[0]!r}?" if close else todo
         return value, problem(where, describe(spec), shown, todo)
     low, high = getattr(spec, "min", None), getattr(spec, "max", None)
     if (low is not None and value < low) or (high is not None and value > high):

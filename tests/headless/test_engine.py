@@ -93,14 +93,14 @@ def test_a_changed_picture_file_is_read_again(run, prompt, tmp_path):
     first = run(prompt).outputs["1"][0]
     assert run(prompt).outputs["1"][0] is first
     Image.new("RGB", (8, 8), (30, 20, 10)).save(path)
-    assert run(prompt).outputs["1"][0][0, 0, 0].tolist() == pytest.approx([30 / 255, 20 / 255, 10 / 255])
+    assert run(prompt).outputs["1"][0][0, 0, 0].tolist() == pytest.approx(
+        [30 / 255, 20 / 255, 10 / 255]
+    )
 
 
 def test_an_error_names_the_node_and_keeps_its_cause(run, prompt, tmp_path, nodes):
-    prompt["0"] = {
-        "class_type": "SaveImage",
-        "inputs": {"images": ["1", 0], "filename_prefix": "early"},
-    }
+    early = {"images": ["1", 0], "filename_prefix": "early"}
+    prompt = {"0": {"class_type": "SaveImage", "inputs": early}, **prompt}
     with pytest.raises(NodeError, match='node 3 "Join": expected two pictures of one size') as e:
         run(prompt, {"Light grey.size": "large"})
     assert isinstance(e.value.__cause__, ValueError)
@@ -112,10 +112,8 @@ def test_an_error_names_the_node_and_keeps_its_cause(run, prompt, tmp_path, node
 
 def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(run, prompt, nodes, tmp_path):
     paint = nodes["Paint"]
-    prompt["0"] = {
-        "class_type": "SaveImage",
-        "inputs": {"images": ["1", 0], "filename_prefix": "early"},
-    }
+    early = {"images": ["1", 0], "filename_prefix": "early"}
+    prompt["0"] = {"class_type": "SaveImage", "inputs": early}
     run({key: prompt[key] for key in ("0", "1")})
     paint.steps_before_interrupt = 2
     with pytest.raises(KeyboardInterrupt):
