@@ -42,14 +42,21 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class Surface:
+    """Which surface point each pixel's centre shows; on the background -1 and 0."""
+
+    triangle: np.ndarray       # i64 [h, w], into body.faces
+    bary: np.ndarray           # f64 [h, w, 3]
+
+
+@dataclass(frozen=True)
 class Picture:
-    """A rendered window with its truth; `triangle` is -1 and `bary` 0 on the background."""
+    """A rendered window with its truth."""
 
     image: np.ndarray          # u8 [h, w, 3]
     dense_pose: np.ndarray     # u8 [h, w, 3]
     label: np.ndarray          # u8 [h, w]
-    triangle: np.ndarray       # i64 [h, w]
-    bary: np.ndarray           # f64 [h, w, 3]
+    surface: Surface
 
 
 def build_scene(body: Body, person: Person, angles: Angles, camera_of, backdrop: Backdrop,
@@ -103,6 +110,19 @@ def _grid(window: Window, height: int, width: int) -> tuple[np.ndarray, np.ndarr
     return xs.ravel(), ys.ravel()
 
 
+def _surface(hit: np.ndarray, hits: Hits, height: int, width: int) -> Surface:
+    triangle = np.full(height * width, -1, np.int64)
+    triangle[hit] = hits.triangle
+    bary = np.zeros((height * width, 3))
+    bary[hit] = hits.bary
+    return Surface(triangle.reshape(height, width), bary.reshape(height, width, 3))
+
+
+def see_surface(scene: Scene, window: Window, height: int, width: int) -> Surface:
+    """The surface points at the centres of a `height` x `width` grid laid over a window."""
+    return _surface(*scene.cast(*_grid(window, height, width)), height, width)
+
+
 def take_picture(scene: Scene, window: Window, height: int, width: int) -> Picture:
     """Renders a window of the camera's picture (left, top, right, bottom in its pixels).
 
@@ -123,10 +143,5 @@ def take_picture(scene: Scene, window: Window, height: int, width: int) -> Pictu
     dense_pose = np.zeros((height * width, 3), np.uint8)
     dense_pose[hit, 0] = hits.part * 10
     dense_pose[hit, 1:] = np.clip(np.rint(hits.chart * 255), 0, 255)
-    triangle = np.full(height * width, -1, np.int64)
-    triangle[hit] = hits.triangle
-    bary = np.zeros((height * width, 3))
-    bary[hit] = hits.bary
     return Picture((image * 255 + .5).astype(np.uint8), dense_pose.reshape(height, width, 3),
-                   label.reshape(height, width), triangle.reshape(height, width),
-                   bary.reshape(height, width, 3))
+                   label.reshape(height, width), _surface(hit, hits, height, width))

@@ -9,7 +9,7 @@ from .camera import frame_person
 from .captions import caption
 from .dress import Person, dress
 from .recipe import PICTURES, Recipe, recipe_of
-from .render import Picture, Scene, build_scene, take_picture
+from .render import Picture, Scene, build_scene, see_surface, take_picture
 from .truth import flow_between, joints_in_picture
 from .wardrobe import Outfit
 
@@ -20,8 +20,9 @@ PAIRS = np.array([(s, t) for s in range(PICTURES) for t in range(PICTURES) if s 
 class PersonSet:
     """Pictures 0..2 show person P in three poses; picture 3 shows Q in another pose, in P's top.
 
-    Flow and visibility follow `pairs` (source, target): for each pixel of the target, where that
-    place of body or cloth is in the source, -1..1 from edge to edge, NaN where there is none.
+    Flow and visibility follow `pairs` (source, target): for the centre of each pixel of the target,
+    where that place of body or cloth is in the source, -1..1 from edge to edge, NaN where there is
+    none.  h, w is H, W, or half of it when asked for.
     """
 
     image: np.ndarray          # u8 [4, H, W, 3]
@@ -30,8 +31,8 @@ class PersonSet:
     keypoints: np.ndarray      # f32 [4, 18, 3]
     hands: np.ndarray          # f32 [4, 2, 21, 3]
     pairs: np.ndarray          # i64 [12, 2]
-    flow: np.ndarray           # f32 [12, H, W, 2]
-    visible: np.ndarray        # bool [12, H, W]
+    flow: np.ndarray           # f32 [12, h, w, 2]
+    visible: np.ndarray        # bool [12, h, w]
     captions: list[str]
     attributes: dict
     crops: list[dict] = field(default_factory=list)
@@ -63,11 +64,12 @@ def render_in_other_outfit(recipe: Recipe, picture: int, outfit: Outfit, height:
 
 
 def render_set(seed: int, split: str, height: int = 128, width: int = 96,
-               crops: bool = False) -> PersonSet:
+               crops: bool = False, half_flow: bool = False) -> PersonSet:
     """Renders the set of a seed; bit-identical whenever it is asked for.
 
     `split` is "train" or "heldout", which never share a random stream.  With `crops`, every
-    picture also gets 64 x 64 crops of face and hands with the same truth.
+    picture also gets 64 x 64 crops of face and hands with the same truth; with `half_flow`, flow
+    and visibility are those of a grid of half the resolution, exact at its own pixel centres.
     Raises ValueError for an unknown split, a negative seed or an impossible size.
     """
     _check_size(height, width)
@@ -77,8 +79,12 @@ def render_set(seed: int, split: str, height: int = 128, width: int = 96,
     scenes = [stage(recipe, k, wearers[recipe.wearer(k)], height, width, not crops)
               for k in range(PICTURES)]
     pictures = [take_picture(scene, whole, height, width) for scene in scenes]
-    joints = [joints_in_picture(s, p, whole) for s, p in zip(scenes, pictures, strict=True)]
-    flows = [flow_between(pictures[t], pictures[s], scenes[s]) for s, t in PAIRS]
+    surfaces = [p.surface for p in pictures]
+    joints = [joints_in_picture(s, p, whole) for s, p in zip(scenes, surfaces, strict=True)]
+    targets = surfaces
+    if half_flow:
+        targets = [see_surface(s, whole, height // 2, width // 2) for s in scenes]
+    flows = [flow_between(targets[t], surfaces[s], scenes[s]) for s, t in PAIRS]
     return PersonSet(
         image=np.stack([p.image for p in pictures]),
         dense_pose=np.stack([p.dense_pose for p in pictures]),

@@ -23,14 +23,14 @@ def write_shard(path: Path, seeds: range, split: str) -> Path:
 
     Tensors carry the sets as leading dimension: image and dense_pose u8 [n, 4, H, W, 3], label u8
     [n, 4, H, W], keypoints f32 [n, 4, 18, 3], hands f32 [n, 4, 2, 21, 3], pairs i64 [12, 2], and
-    flow f16 [n, 12, H/2, W/2, 2] with visible u8 [n, 12, H/2, W/2], which hold every second pixel
-    (rows and columns 1, 3, 5, ...).  Metadata: json of seeds, attributes, captions; split; version.
+    flow f16 [n, 12, H/2, W/2, 2] with visible u8 [n, 12, H/2, W/2], exact at the centres of a
+    half-resolution grid.  Metadata: json of seeds, attributes, captions; split; version.
     """
-    sets = [render_set(seed, split) for seed in seeds]
+    sets = [render_set(seed, split, half_flow=True) for seed in seeds]
     tensors = {name: np.stack([getattr(s, name) for s in sets])
                for name in ("image", "dense_pose", "label", "keypoints", "hands")}
-    tensors["flow"] = np.stack([s.flow[:, 1::2, 1::2] for s in sets]).astype(np.float16)
-    tensors["visible"] = np.stack([s.visible[:, 1::2, 1::2] for s in sets]).astype(np.uint8)
+    tensors["flow"] = np.stack([s.flow for s in sets]).astype(np.float16)
+    tensors["visible"] = np.stack([s.visible for s in sets]).astype(np.uint8)
     tensors["pairs"] = sets[0].pairs
     metadata = {"seeds": json.dumps(list(seeds)), "split": split, "version": VERSION,
                 "attributes": json.dumps([s.attributes for s in sets]),

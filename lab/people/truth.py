@@ -2,20 +2,22 @@
 
 import numpy as np
 
-from .render import Picture, Scene
+from .render import Scene, Surface
 
 
-def surface(picture: Picture, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def positions(surface: Surface, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Where each pixel's surface point lies on posed `vertices` [V, 3]: [h, w, 3], NaN without one."""
-    out = np.full((*picture.triangle.shape, 3), np.nan)
-    seen = picture.triangle >= 0
-    corners = vertices[faces[picture.triangle[seen]]]
-    out[seen] = np.einsum("nk,nkj->nj", picture.bary[seen], corners)
+    out = np.full((*surface.triangle.shape, 3), np.nan)
+    seen = surface.triangle >= 0
+    corners = vertices[faces[surface.triangle[seen]]]
+    out[seen] = np.einsum("nk,nkj->nj", surface.bary[seen], corners)
     return out
 
 
-def flow_between(target: Picture, source: Picture, source_scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def flow_between(target: Surface, source: Surface, source_scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Flow [h, w, 2] in -1..1 (edges of the source picture) and visibility bool [h, w].
+
+    `target` may have any resolution; `source` has that of the source's camera.
 
     NaN where the target shows background, or a shell that the source person does not wear.  A
     point is visible where the source picture's own surface, within one pixel of it, is no
@@ -33,7 +35,7 @@ def flow_between(target: Picture, source: Picture, source_scene: Scene) -> tuple
     flow = np.full((*target.triangle.shape, 2), np.nan, np.float32)
     flow[seen] = 2 * pixel / size - 1
 
-    around = surface(source, scene.vertices, faces)
+    around = positions(source, scene.vertices, faces)
     column, row = np.floor(pixel).astype(int).T
     inside = (column >= 0) & (column < size[0]) & (row >= 0) & (row < size[1])
     nearest = np.full(len(points), np.inf)
@@ -46,7 +48,7 @@ def flow_between(target: Picture, source: Picture, source_scene: Scene) -> tuple
     return flow, visible
 
 
-def joints_in_picture(scene: Scene, picture: Picture, window: tuple[float, float, float, float],
+def joints_in_picture(scene: Scene, surface: Surface, window: tuple[float, float, float, float],
                       ) -> tuple[np.ndarray, np.ndarray]:
     """COCO-18 joints f32 [18, 3] and hands f32 [2, 21, 3], left then right: x, y in pixels of the
     picture, and 1 where the joint is in it and nothing else stands before it."""
@@ -57,7 +59,7 @@ def joints_in_picture(scene: Scene, picture: Picture, window: tuple[float, float
                          (*(scene.joints[body.bone(f"finger{k + 1}-{j}.{side}")] for j in (1, 2, 3)),
                           scene.vertices[body.finger_tips[s, k]])])
              for s, side in enumerate("LR")]
-    around = surface(picture, scene.vertices, body.faces)
+    around = positions(surface, scene.vertices, body.faces)
     return (_seen(scene, coco, .13, around, window),
             np.stack([_seen(scene, hand, .03, around, window) for hand in hands]))
 
