@@ -30,11 +30,21 @@ class FlowField:
 
     def __post_init__(self):
         if self.xy.ndim != 5 or self.xy.shape[-1] != 2:
-            raise ValueError(f"flow must be [B, R, h, w, 2]; got {tuple(self.xy.shape)}")
+            raise ValueError(f"Flow must be [B, R, h, w, 2]; got {list(self.xy.shape)}.")
         if self.confidence.shape != self.xy.shape[:-1]:
             raise ValueError(
-                f"confidence must be [B, R, h, w] = {tuple(self.xy.shape[:-1])}; "
-                f"got {tuple(self.confidence.shape)}"
+                f"Confidence must be [B, R, h, w] = {list(self.xy.shape[:-1])}; "
+                f"got {list(self.confidence.shape)}."
+            )
+
+    def check(self, pictures: Tensor, references: Tensor) -> None:
+        """Raises ValueError unless this is the flow of B `pictures` to R `references`."""
+        b, r = self.xy.shape[:2]
+        if len(pictures) != b or len(references) != r:
+            raise ValueError(
+                f"The flow belongs to {b} picture(s) looking at {r} reference(s); came "
+                f"{len(pictures)} picture(s) and {len(references)} reference(s). Connect the "
+                "picture and the reference of the sampling run that recorded the flow."
             )
 
 
@@ -119,10 +129,15 @@ def detail_transfer(
     sample: [B, H, W, 3], 0..1. references: [R, H', W', 3], 0..1, any size. strength: 0..1; 0 gives
     back the sample itself. threshold: 0..1; 1 trusts nothing. mask: [B or 1, H, W], 0..1, limits
     the transfer. Returns the picture and the weight of the detail [B, H, W], 0..1; where that is 0
-    the picture is bit-identical to the sample. Raises ValueError for sizes that do not fit.
+    the picture is bit-identical to the sample. Raises ValueError for shapes that do not fit.
     """
-    _check(sample, references, field, mask)
+    field.check(sample, references)
     height, width = sample.shape[1:3]
+    if mask is not None and mask.shape not in (sample.shape[:3], (1, height, width)):
+        raise ValueError(
+            f"The mask must have the picture's shape {list(sample.shape[:3])}; "
+            f"got {list(mask.shape)}."
+        )
     if strength == 0:
         return sample, sample.new_zeros(sample.shape[:3])
     field = FlowField(field.xy.to(sample), field.confidence.to(sample))
@@ -149,21 +164,6 @@ def detail_transfer(
     weight = weight.sum(0)
     result = (sample + strength * detail).clamp(0, 1)
     return torch.where((weight > 0).unsqueeze(-1), result, sample), weight
-
-
-def _check(sample: Tensor, references: Tensor, field: FlowField, mask: Tensor | None) -> None:
-    pictures, count = field.xy.shape[:2]
-    if len(sample) != pictures or len(references) != count:
-        raise ValueError(
-            f"The flow is of {pictures} pictures looking at {count} references; came "
-            f"{len(sample)} pictures and {len(references)} references. Connect the picture and "
-            "the reference of the same sampling run."
-        )
-    if mask is not None and (len(mask) not in (1, pictures) or mask.shape[1:] != sample.shape[1:3]):
-        raise ValueError(
-            f"The mask must be [{pictures} or 1, {sample.shape[1]}, {sample.shape[2]}] like the "
-            f"picture; got {list(mask.shape)}."
-        )
 
 
 def _fetch(image: Tensor, xy: Tensor) -> Tensor:

@@ -1,0 +1,105 @@
+"""From a picture, a mask and a target pose to what the generator is fed besides the noise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .framing import fit_mask, fit_picture, same_proportions
+from .person import check_dense_pose, encode_dense_pose, generator_concat, latent_mask
+
+GREY = 0.5
+
+
+@dataclass(frozen=True)
+class Area:
+    """dense_pose: [B, H, W, 3], 0..1. picture: [B, H, W, 3], 0..1, or None when all is new.
+    mask: [B, H, W], 1 where the picture is repainted, or None for everywhere.
+    """
+
+    dense_pose: Tensor
+    picture: Tensor | None = None
+    mask: Tensor | None = None
+
+
+def area(
+    dense_pose: Tensor,
+    picture: Tensor | None = None,
+    garment_mask: Tensor | None = None,
+    hand_mask: Tensor | None = None,
+    multiple: int = 1,
+) -> Area:
+    """Brings what the artist gives to one size and one batch.
+
+    dense_pose, picture: [1 or B, H', W', 3 or 4], 0..1. Masks: [1 or B, H', W'], 0..1; the hand
+    mask is taken out of the garment mask, or out of everything. The picture's size counts, or the
+    dense pose's without one, cropped at the right and bottom to a multiple of `multiple`. Others
+    must have the same proportions and are scaled. Raises ValueError for what does not fit.
+    """
+    dense_pose = dense_pose[..., :3]
+    check_dense_pose(dense_pose)
+    if picture is None and (garment_mask is not None or hand_mask is not None):
+        raise ValueError(
+            "A mask says which part of a picture is repainted, but there is no picture. Connect "
+            "the person input, or take the masks off."
+        )
+    frame = dense_pose if picture is None else picture[..., :3]
+    height, width = frame.shape[1:3]
+    if not same_proportions(tuple(dense_pose.shape[1:3]), (height, width)):
+        raise ValueError(
+            f"Expected a dense pose with the proportions of the person picture, {width}x{height}; "
+            f"got {dense_pose.shape[2]}x{dense_pose.shape[1]}. Render it for this picture."
+        )
+    h, w = height // multiple * multiple, width // multiple * multiple
+    if not h or not w:
+        raise ValueError(
+            f"Expected a picture of at least {multiple}x{multiple} pixels; got {width}x{height}."
+        )
+    masks = [
+        None if mask is None else fit_mask(mask, frame, name)
+        for mask, name in ((garment_mask, "garment mask"), (hand_mask, "hand-protect mask"))
+    ]
+    mask = masks[0]
+    if masks[1] is not None:
+        mask = (1 - masks[1]) * (1 if mask is None else mask)
+    given = [t for t in (dense_pose, picture, garment_mask, hand_mask) if t is not None]
+    b = max(len(t) for t in given)
+    parts = {"dense_pose": fit_picture(dense_pose, height, width, exact=True)}
+    parts |= {} if picture is None else {"picture": frame}
+    parts |= {} if mask is None else {"mask": mask}
+    return Area(**{name: _batch(t[:, :h, :w], b, name) for name, t in parts.items()})
+
+
+def _batch(x: Tensor, count: int, name: str) -> Tensor:
+    if len(x) not in (1, count):
+        raise ValueError(
+            f"Expected 1 or {count} in the batch of {name.replace('_', ' ')}s; got {len(x)}. Make "
+            "the batches equally long, or give one for all."
+        )
+    return x.expand(count, *x.shape[1:])
+
+
+def condition(
+    area: Area, encode: Callable[[Tensor], Tensor], scale: float
+) -> tuple[Tensor, dict[str, Any]]:
+    """The generator's extra channels [B, 1 + C + D, h, w] and the latent to start from.
+
+    encode: pictures [B, H, W, 3] to unscaled latents [B, C, h, w]. scale: of the latents that the
+    model sees. What is repainted is grey in the picture and 0 in its latent; when all is new, the
+    latent is a grey picture's (as in training). The latent holds unscaled `samples` and, with a
+    mask, `noise_mask` [B, 1, h, w], 1 in every cell that the mask touches.
+    """
+    grey = encode(torch.full_like(area.dense_pose[:1], GREY))
+    b, grid = len(area.dense_pose), grey.shape[-2:]
+    samples = grey.new_zeros(b, *grey.shape[1:]) if area.picture is None else encode(area.picture)
+    latent: dict[str, Any] = {"samples": samples}
+    if area.mask is None:
+        mask, masked = grey.new_ones(b, 1, *grid), grey.expand(b, -1, -1, -1)
+    else:
+        mask = latent["noise_mask"] = latent_mask(area.mask, grid).to(grey)
+        kept = 1 - area.mask.unsqueeze(-1)
+        masked = encode(area.picture * kept + GREY * (1 - kept)) * (1 - mask)
+    pose = encode_dense_pose(area.dense_pose, grid).to(grey)
+    return generator_concat(mask, masked * scale, pose), latent

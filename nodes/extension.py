@@ -1,0 +1,22 @@
+"""The list of nodes that ComfyUI asks for."""
+
+from comfy_api.latest import ComfyExtension
+
+from .flow_detail_transfer import FlowDetailTransfer
+from .flow_guided_attention import FlowGuidedAttention
+from .flow_preview import FlowPreview
+from .load_person_model import LoadPersonModel
+from .person_conditioning import PersonConditioning
+from .reference_encoder import ReferenceEncoder
+
+
+class MannequinExtension(ComfyExtension):
+    async def get_node_list(self):
+        return [
+            LoadPersonModel,
+            ReferenceEncoder,
+            PersonConditioning,
+            FlowGuidedAttention,
+            FlowPreview,
+            FlowDetailTransfer,
+        ]

@@ -1,0 +1,79 @@
+"""Flow-Guided Attention: Leffa's reference attention on a MODEL, and the flow it follows."""
+
+from comfy_api.latest import io
+
+from .. import hosts
+from ..methods.leffa import FlowRecord, Leffa
+from .schema import CATEGORY, Flow, build
+from .schema import Reference as ReferenceWire
+
+
+class FlowGuidedAttention(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return build(
+            io.Schema,
+            node_id="MannequinFlowGuidedAttention",
+            display_name="Flow-Guided Attention",
+            category=CATEGORY,
+            description="Lets the generator's self-attention look at the references (Leffa, arXiv "
+            "2412.08486) and records where every pixel looked.",
+            search_aliases=["leffa", "reference attention", "flow field"],
+            inputs=[
+                io.Model.Input("model", tooltip="A person model; other patches stay in place."),
+                ReferenceWire.Input("reference", tooltip="From Reference Encoder."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="How much the references count. 1 is Leffa; 0 is as if the node were "
+                    "not there.",
+                ),
+                build(
+                    io.Float.Input,
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Part of the sampling after which the references are seen, 0 to 1.",
+                ),
+                build(
+                    io.Float.Input,
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Part of the sampling up to which the references are seen, 0 to 1.",
+                ),
+                build(
+                    io.Boolean.Input,
+                    "record_flow",
+                    default=True,
+                    advanced=True,
+                    tooltip="Record the flow while sampling, for Flow Preview and Flow Detail "
+                    "Transfer. Off saves a little time.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model"),
+                Flow.Output(
+                    display_name="flow", tooltip="Filled while the sampler runs on this model."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, reference, strength, start_percent, end_percent, record_flow):
+        flow = FlowRecord()
+        if strength == 0:
+            return io.NodeOutput(model, flow)
+        method = Leffa(
+            reference, strength, start_percent, end_percent, flow if record_flow else None
+        )
+        return io.NodeOutput(hosts.host_of(model).patch(model, method), flow)
