@@ -1,17 +1,13 @@
 """Reference Encoder: the pictures that the generator may look at."""
 
-import torch
 from comfy_api.latest import io
 
 from .. import hosts
-from ..methods.framing import fit_picture
-from ..methods.leffa import Reference
-from ..methods.person import check_dense_pose, encode_dense_pose
+from ..methods.references import join, reference_of
 from .schema import CATEGORY, build
 from .schema import Reference as ReferenceWire
 
 MODEL_SIZE = (128, 96)
-FINEST = 8
 
 
 class ReferenceEncoder(io.ComfyNode):
@@ -37,29 +33,27 @@ class ReferenceEncoder(io.ComfyNode):
                     "dense_pose",
                     optional=True,
                     tooltip="Dense pose (IUV) of each reference, a lossless PNG of the same "
-                    "proportions. Without it the model guesses; with it the flow is surer.",
+                    "proportions. Without it, or where it is black, the model guesses.",
+                ),
+                ReferenceWire.Input(
+                    "more",
+                    optional=True,
+                    tooltip="Another Reference Encoder's output: its pictures come first, these "
+                    "after them. They may differ in size.",
                 ),
             ],
             outputs=[ReferenceWire.Output(display_name="reference")],
         )
 
     @classmethod
-    def execute(cls, model, vae, image, dense_pose=None):
+    def execute(cls, model, vae, image, dense_pose=None, more=None):
         config = hosts.host_of(model).model_config(model)
-        size = config.get("size", MODEL_SIZE)
-        image = image[..., :3]
-        zoom = min(max(n / m for n, m in zip(image.shape[1:3], size, strict=True)), FINEST)
-        fine = (round(n * max(zoom, 1)) for n in size)
-        latents = vae.encode(fit_picture(image, *size)) * config["latent_scale"]
-        channels = config["unet_encoder"]["in_channels"] - config["latent_channels"]
-        pose = torch.zeros(len(image), channels, *latents.shape[-2:])
-        if dense_pose is not None and channels:
-            dense_pose = dense_pose[..., :3]
-            check_dense_pose(dense_pose)
-            if len(dense_pose) != len(image):
-                raise ValueError(
-                    f"Expected a dense pose for each of {len(image)} reference picture(s); got "
-                    f"{len(dense_pose)}. Batch as many dense poses as pictures, or connect none."
-                )
-            pose = encode_dense_pose(fit_picture(dense_pose, *size, exact=True), pose.shape[-2:])
-        return io.NodeOutput(Reference(fit_picture(image, *fine), latents[None], pose[None]))
+        reference = reference_of(
+            image,
+            dense_pose,
+            config.get("size", MODEL_SIZE),
+            vae.encode,
+            config["latent_scale"],
+            config["unet_encoder"]["in_channels"] - config["latent_channels"],
+        )
+        return io.NodeOutput(reference if more is None else join(more, reference))
