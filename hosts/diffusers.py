@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..methods.site import Method, Step
 from . import weights
+from .patches import PatchAutoencoder
 from .sampling import SAMPLERS, SCHEDULERS, NoiseSchedule, noise_levels
 from .sampling import sample as run_sampler
 from .sites import Call
@@ -55,33 +56,29 @@ class PersonModel:
 class Autoencoder:
     """The VAE on the embedded engine's wires, called as ComfyUI's."""
 
-    vae: Any
-
-    @property
-    def downscale(self) -> int:
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+    network: PatchAutoencoder
 
     def encode(self, image: Tensor) -> Tensor:
-        """[B, H, W, 3] 0..1 -> [B, C, H / f, W / f], unscaled; H, W cropped to multiples of f."""
-        f = self.downscale
-        h, w = (n // f * f for n in image.shape[1:3])
+        """[B, H, W, 3] 0..1 -> [B, C, H / f, W / f]; H, W cropped to multiples of f, centred."""
+        f = self.network.patch
+        height, width = image.shape[1:3]
+        h, w = height // f * f, width // f * f
         if not h or not w:
             raise ValueError(
-                f"The picture is {image.shape[2]}x{image.shape[1]} pixels; the autoencoder needs "
-                f"at least {f}x{f}."
+                f"The picture is {width}x{height} pixels; the autoencoder needs at least {f}x{f}."
             )
-        x = image[:, :h, :w, :3].movedim(-1, 1) * 2 - 1
-        return self.vae.encode(x).latent_dist.mode()
+        top, left = (height - h) // 2, (width - w) // 2
+        x = image[:, top : top + h, left : left + w, :3].movedim(-1, 1) * 2 - 1
+        return self.network.encode(x)
 
     def decode(self, latent: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, H, W, 3] 0..1."""
-        x = self.vae.decode(latent, return_dict=False)[0]
-        return ((x + 1) / 2).clamp(0, 1).movedim(1, -1)
+        return ((self.network.decode(latent) + 1) / 2).clamp(0, 1).movedim(1, -1)
 
 
 def load_person_model(path: Path) -> tuple[PersonModel, Autoencoder]:
     """Reads a person model's file. Raises ValueError when it is not one."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
 
     stored = weights.read(path)
     config = stored.config
@@ -89,7 +86,7 @@ def load_person_model(path: Path) -> tuple[PersonModel, Autoencoder]:
     for room, kind in (
         ("unet", UNet2DConditionModel),
         ("unet_encoder", UNet2DConditionModel),
-        ("vae", AutoencoderKL),
+        ("vae", PatchAutoencoder),
     ):
         with torch.inference_mode(False):
             network = kind(**config[room])
@@ -150,11 +147,16 @@ def sample(
     mask = _fit_mask(latent.get("noise_mask"), start)
     concats = [_rows(c[0][1]["noise_concat"], rows) for c in (positive, negative)]
     guided = cfg != 1
+    conditional = (True,) * rows + (False,) * rows * guided
     total = len(sigmas) - 1
 
     def predict(x: Tensor, sigma: float, index: int) -> Tensor:
         step = Step(
-            sigma, index / max(total - 1, 1), index, total, (True,) * rows + (False,) * rows * guided
+            sigma,
+            index / max(total - 1, 1),
+            index,
+            total,
+            (True,) * rows + (False,) * rows * guided,
         )
         here = mask
         if mask is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,8 +20,12 @@ if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
 
 _BLOCK = re.compile(
-    r"(?:(down|up)_blocks\.(\d+)|mid_block)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn([12])"
+    r"(?:(down|up)_blocks\.(\d+)|mid_block)\.attentions\.(\d+)"
+    r"\.transformer_blocks\.(\d+)\.attn([12])"
 )
+
+
+KINDS = {"1": "self", "2": "cross"}
 
 
 class SiteUNet:
@@ -49,12 +52,10 @@ class SiteUNet:
             if kind == "2" and text_free:
                 processors[name] = _identity
             else:
-                processors[name] = _SiteProcessor(self, site, "self" if kind == "1" else "cross", level)
+                processors[name] = _SiteProcessor(self, site, KINDS[kind], level)
         unet.set_attn_processor(processors)
 
-    def forward(
-        self, x: Tensor, t: Tensor, call: Call, text: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, call: Call, text: Tensor | None = None) -> Tensor:
         """x [B, C, h, w], t [B] timesteps -> [B, C_out, h, w]."""
         if text is None:
             text = x.new_zeros(len(x), 1, self.unet.config.cross_attention_dim)
@@ -73,8 +74,12 @@ class SiteUNet:
             self._bank = None
         return bank
 
-    def attention(self, attn: Attention, n: Tensor, text: Tensor | None, layer: str, kind: str, level: int) -> Tensor:
+    def attention(
+        self, attn: Attention, n: Tensor, text: Tensor | None, where: tuple[str, str, int]
+    ) -> Tensor:
+        """One attention layer under the hooks; where: (layer id, kind, level)."""
         call = self._call
+        layer, kind, level = where
         if self._bank is not None and kind == "self":
             self._bank[layer] = n
         site = Site(kind, layer, attn.heads, call.grid(level), call.step)
@@ -98,7 +103,7 @@ class SiteUNet:
 
 class _SiteProcessor:
     def __init__(self, owner: SiteUNet, layer: str, kind: str, level: int) -> None:
-        self.owner, self.layer, self.kind, self.level = owner, layer, kind, level
+        self.owner, self.where = owner, (layer, kind, level)
 
     def __call__(
         self,
@@ -108,9 +113,7 @@ class _SiteProcessor:
         attention_mask: Tensor | None = None,
         **kwargs: object,
     ) -> Tensor:
-        return self.owner.attention(
-            attn, hidden_states, encoder_hidden_states, self.layer, self.kind, self.level
-        )
+        return self.owner.attention(attn, hidden_states, encoder_hidden_states, self.where)
 
 
 def _identity(attn: Attention, hidden_states: Tensor, **kwargs: object) -> Tensor:

@@ -80,7 +80,6 @@ def run(
 ) -> dict[str, float]:
     """Renders, samples, measures; writes `out` (JSON), and beside it a table and a sheet."""
     out = Path(out)
-    torch.set_num_threads(torch.get_num_threads())
     held = render_pairs(seed, pairs)
     model, vae = host.load_person_model(weights)
     results, pictures = evaluate(model, vae, held, seed, steps, cfg)
@@ -117,6 +116,7 @@ def table(results: dict[str, float], seed: int, pairs: int) -> str:
             results[f"{figure}{key}"]
             for figure in ("garment_ssim", "person_psnr", "occluded_psnr", "garment_hf")
         ]
-        rows.append(f"| {title} | {cells[0]:.3f} | {cells[1]:.2f} | {cells[2]:.2f} | {cells[3]:.3f} |")
+        ssim_, person, hidden, detail = cells
+        rows.append(f"| {title} | {ssim_:.3f} | {person:.2f} | {hidden:.2f} | {detail:.3f} |")
     rows += ["", f"Flow end-point error {results['flow_epe']:.2f} px on visible surface."]
     return "\n".join(rows) + "\n"

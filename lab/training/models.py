@@ -5,28 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
+from ...hosts.patches import PatchAutoencoder
 from ...methods.person import DENSE_POSE_CHANNELS
 
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 12
 WIDTHS = (32, 64, 96)
 
 
-def vae_config(widths: tuple[int, ...] = (32, 32, 64)) -> dict[str, Any]:
-    return {
-        "in_channels": 3,
-        "out_channels": 3,
-        "latent_channels": LATENT_CHANNELS,
-        "block_out_channels": list(widths),
-        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
-        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
-        "layers_per_block": 1,
-        "mid_block_add_attention": False,
-        "norm_num_groups": 32,
-    }
+VAE = {"latent_channels": LATENT_CHANNELS, "patch": 4, "width": 64, "blocks": 4}
 
 
 def unet_config(in_channels: int, widths: tuple[int, ...] = WIDTHS) -> dict[str, Any]:
@@ -48,7 +38,7 @@ def unet_config(in_channels: int, widths: tuple[int, ...] = WIDTHS) -> dict[str,
     }
 
 
-def person_config(latent_scale: float) -> dict[str, Any]:
+def person_config(latent_scale: float = 1.0) -> dict[str, Any]:
     """The configuration of `mannequin-tiny`, written into its metadata."""
     return {
         "family": "mannequin-tiny",
@@ -56,11 +46,11 @@ def person_config(latent_scale: float) -> dict[str, Any]:
         "zero_terminal_snr": True,
         "dense_pose": "iuv-features",
         "latent_channels": LATENT_CHANNELS,
-        "downscale": 4,
+        "downscale": VAE["patch"],
         "latent_scale": latent_scale,
         "unet": unet_config(2 * LATENT_CHANNELS + 1 + DENSE_POSE_CHANNELS),
         "unet_encoder": unet_config(LATENT_CHANNELS + DENSE_POSE_CHANNELS),
-        "vae": vae_config(),
+        "vae": VAE,
     }
 
 
@@ -70,10 +60,6 @@ def make_person(config: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     nn.init.zeros_(unet.conv_out.weight)
     nn.init.zeros_(unet.conv_out.bias)
     return unet, UNet2DConditionModel(**config["unet_encoder"])
-
-
-def make_vae(config: dict[str, Any]) -> AutoencoderKL:
-    return AutoencoderKL(**config["vae"])
 
 
 def save_person(
@@ -101,13 +87,17 @@ def save_person(
 def build(seed: int, path: Path) -> Path:
     """A random-weight person model, for tests of everything but the picture's quality."""
     torch.manual_seed(seed)
-    config = person_config(1.0)
+    config = person_config()
     unet, reference = make_person(config)
     nn.init.normal_(unet.conv_out.weight, std=0.05)
+    vae = PatchAutoencoder(**VAE)
+    basis = torch.linalg.qr(torch.randn(len(vae.mean), LATENT_CHANNELS))[0]
+    vae.analysis.copy_(basis.mT)
+    vae.synthesis.copy_(basis)
     states = {
         "unet": unet.state_dict(),
         "unet_encoder": reference.state_dict(),
-        "vae": make_vae(config).state_dict(),
+        "vae": vae.state_dict(),
     }
     save_person(path, config, states, {"random": True, "seed": seed})
     return Path(path)

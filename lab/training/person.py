@@ -12,14 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...hosts.patches import PatchAutoencoder
 from ...hosts.sampling import NoiseSchedule
 from ...hosts.sites import Call
 from ...hosts.unet import SiteUNet
 from ...methods.leffa import CorrespondenceTap, Leffa, Reference, leffa_loss
-from ...methods.person import encode_dense_pose, generator_concat
+from ...methods.person import encode_dense_pose, generator_concat, latent_mask
 from ...methods.site import Step
-from .data import Shards, degrade_dense_pose, pair_index, pictures
-from .latents import LatentCache
+from .data import (
+    FLOW_OFFSET,
+    Shards,
+    degrade_dense_pose,
+    garment_region,
+    pair_index,
+    pictures,
+)
 from .loop import Schedule, Trainer
 from .models import make_person
 
@@ -61,14 +68,15 @@ class PairBatches:
     two people in the same top (try-on).
     """
 
-    def __init__(self, shards: Shards, latents: LatentCache, batch: int) -> None:
-        self.shards, self.latents, self.batch = shards, latents, batch
-        with torch.no_grad():
-            self.grey = latents.encode(torch.zeros(1, 3, *shards.shards[0]["image"].shape[2:4]))
+    def __init__(self, shards: Shards, vae: PatchAutoencoder, batch: int) -> None:
+        self.shards, self.vae, self.batch = shards, vae, batch
 
     def draw(self, g: torch.Generator) -> Batch:
         b = self.batch
-        chance = lambda p: torch.rand(b, generator=g) < p  # noqa: E731
+
+        def chance(share: float) -> Tensor:
+            return torch.rand(b, generator=g) < share
+
         sets = torch.randint(self.shards.sets, (b,), generator=g)
         target = torch.randint(3, (b,), generator=g)
         source = (target + torch.randint(1, 3, (b,), generator=g)) % 3
@@ -83,19 +91,24 @@ class PairBatches:
         bad = chance(DEGRADED)[:, None, None, None]
         iuv_t = torch.where(bad, degrade_dense_pose(iuv_t, g), iuv_t)
         iuv_s = torch.where(bad, degrade_dense_pose(iuv_s, g), iuv_s)
-        z, z_ref = (self.latents.gather("latent", sets, i) for i in (target, source))
-        grid = z.shape[-2:]
+        label = take("label", sets, target)
+        picture_t, picture_s = (pictures(take("image", sets, i)) for i in (target, source))
         row = try_on[:, None, None, None]
-        mask = torch.where(row, self.latents.gather("mask", sets, target), torch.ones(1))
-        masked = torch.where(row, self.latents.gather("masked", sets, target), self.grey)
+        region = garment_region(label, take("dense_pose", sets, target), g).unsqueeze(1)
+        region = torch.where(row, region, torch.ones(1))
+        z, z_ref, masked = (
+            self.vae.encode(x) for x in (picture_t, picture_s, picture_t * (1 - region))
+        )
+        grid = z.shape[-2:]
+        mask = latent_mask(region[:, 0], grid)
         known = ~chance(SOURCE_POSE_UNKNOWN)[:, None, None, None]
         seen = ~chance(NO_REFERENCE)[:, None, None, None]
         pose_s = encode_dense_pose(iuv_s.float() / 255, grid) * known * seen
-        person = (take("label", sets, target) > 0).float().unsqueeze(1)
+        person = (label > 0).float().unsqueeze(1)
         cells = F.avg_pool2d(person, person.shape[-1] // grid[1])
         weight = torch.where(row, 0.1 + 1.2 * mask, 0.3 + cells)
         pair = pair_index(source, target)
-        flow = take("flow", sets, pair).float().movedim(-1, 1)
+        flow = take("flow", sets, pair).float().movedim(-1, 1) - FLOW_OFFSET
         visible = take("visible", sets, pair).float().unsqueeze(1)
         return Batch(
             target=z,
@@ -105,8 +118,8 @@ class PairBatches:
             weight=weight,
             flow=torch.nan_to_num(flow),
             visible=visible * seen,
-            source_picture=pictures(take("image", sets, source)),
-            target_picture=pictures(take("image", sets, target)),
+            source_picture=picture_s,
+            target_picture=picture_t,
             person=person * seen,
         )
 
@@ -177,7 +190,7 @@ class PersonLoss:
 
 def make_trainer(
     shards: Shards,
-    latents: LatentCache,
+    vae: PatchAutoencoder,
     config: dict,
     checkpoint: Path,
     schedule: Schedule,
@@ -188,5 +201,5 @@ def make_trainer(
     torch.manual_seed(seed)
     unet, reference = make_person(config)
     trainer = Trainer({"unet": unet, "unet_encoder": reference}, schedule, checkpoint, seed)
-    batches = PairBatches(shards, latents, recipe.batch)
+    batches = PairBatches(shards, vae, recipe.batch)
     return trainer, PersonLoss(SiteUNet(unet), SiteUNet(reference), batches, recipe, schedule.steps)
