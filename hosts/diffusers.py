@@ -147,17 +147,11 @@ def sample(
     mask = _fit_mask(latent.get("noise_mask"), start)
     concats = [_rows(c[0][1]["noise_concat"], rows) for c in (positive, negative)]
     guided = cfg != 1
-    conditional = (True,) * rows + (False,) * rows * guided
+    rows_shown = (True,) * rows + (False,) * rows * guided
     total = len(sigmas) - 1
 
     def predict(x: Tensor, sigma: float, index: int) -> Tensor:
-        step = Step(
-            sigma,
-            index / max(total - 1, 1),
-            index,
-            total,
-            (True,) * rows + (False,) * rows * guided,
-        )
+        step = Step(sigma, index / max(total - 1, 1), index, total, rows_shown)
         here = mask
         if mask is not None:
             for method in model.methods:
