@@ -12,17 +12,59 @@ from functools import lru_cache
 import numpy as np
 from scipy import sparse
 
+from .shells import SHELL_ACROSS, SHELL_DOWN, shell_faces, shell_uv, shell_weights
+
 ATLAS = 1024
-PARTS = ("torso", "upper leg L", "upper leg R", "lower leg L", "lower leg R", "foot L", "foot R",
-         "upper arm L", "upper arm R", "lower arm L", "lower arm R", "hand L", "hand R", "head",
-         "skirt", "long hair")
+PARTS = (
+    "torso",
+    "upper leg L",
+    "upper leg R",
+    "lower leg L",
+    "lower leg R",
+    "foot L",
+    "foot R",
+    "upper arm L",
+    "upper arm R",
+    "lower arm L",
+    "lower arm R",
+    "hand L",
+    "hand R",
+    "head",
+    "skirt",
+    "long hair",
+)
 TORSO, FOOT_L, UPPER_ARM_L, HAND_L, HAND_R, HEAD, SKIRT, LONG_HAIR = 1, 6, 8, 12, 13, 14, 15, 16
-SHELL_ACROSS, SHELL_DOWN = 48, 14
-_BONE_PARTS = (("upperleg", 2), ("lowerleg", 4), ("foot", 6), ("toe", 6), ("upperarm", 8),
-               ("lowerarm", 10), ("wrist", 12), ("finger", 12), ("metacarpal", 12))
-_COCO = ("nose", None, "right_shoulder", "right_elbow", "right_wrist", "left_shoulder",
-         "left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle", "left_hip",
-         "left_knee", "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear")
+_BONE_PARTS = (
+    ("upperleg", 2),
+    ("lowerleg", 4),
+    ("foot", 6),
+    ("toe", 6),
+    ("upperarm", 8),
+    ("lowerarm", 10),
+    ("wrist", 12),
+    ("finger", 12),
+    ("metacarpal", 12),
+)
+_COCO = (
+    "nose",
+    None,
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+    "right_hip",
+    "right_knee",
+    "right_ankle",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "right_eye",
+    "left_eye",
+    "right_ear",
+    "left_ear",
+)
 
 
 @dataclass(frozen=True)
@@ -32,28 +74,28 @@ class Body:
     V is the number of vertices and F of triangles, shells included; NB, NF those of the bare body.
     """
 
-    faces: np.ndarray          # [F, 3] vertex indices
-    face_uv: np.ndarray        # [F, 3, 2] atlas coordinates of the corners, 0..1
-    face_part: np.ndarray      # [F] part index 1..16
-    on_face: np.ndarray        # [F] skin of the head that carries face, ears and scalp
-    on_eye: np.ndarray         # [F] eyeballs
-    in_mouth: np.ndarray       # [F] teeth, tongue, inside of the mouth
-    face_shell: np.ndarray     # [F] 0 body, 1 skirt, 2 long hair
-    template: np.ndarray       # [NB, 3] template coordinates, evened out on the trunk
-    vertex_part: np.ndarray    # [NB]
+    faces: np.ndarray  # [F, 3] vertex indices
+    face_uv: np.ndarray  # [F, 3, 2] atlas coordinates of the corners, 0..1
+    face_part: np.ndarray  # [F] part index 1..16
+    on_face: np.ndarray  # [F] skin of the head that carries face, ears and scalp
+    on_eye: np.ndarray  # [F] eyeballs
+    in_mouth: np.ndarray  # [F] teeth, tongue, inside of the mouth
+    face_shell: np.ndarray  # [F] 0 body, 1 skirt, 2 long hair
+    template: np.ndarray  # [NB, 3] template coordinates, evened out on the trunk
+    vertex_part: np.ndarray  # [NB]
     vertex_face_uv: np.ndarray  # [NB, 2] atlas pixels on the face island
-    on_head: np.ndarray        # [NB] vertex belongs to the face island
-    along_arm: np.ndarray      # [NB] 0 shoulder, 1 elbow, 2 wrist
-    eye: np.ndarray            # [3] centre of the left eyeball in the template
+    on_head: np.ndarray  # [NB] vertex belongs to the face island
+    along_arm: np.ndarray  # [NB] 0 shoulder, 1 elbow, 2 wrist
+    eye: np.ndarray  # [3] centre of the left eyeball in the template
     skin_weights: sparse.csr_matrix  # [V, bones]
-    smoothing: sparse.csr_matrix     # [NB, NB] mean of the neighbours
-    coco: np.ndarray           # [18, NB] regressor of the COCO-18 joints
-    finger_tips: np.ndarray    # [2, 5] vertex indices, left then right
+    smoothing: sparse.csr_matrix  # [NB, NB] mean of the neighbours
+    coco: np.ndarray  # [18, NB] regressor of the COCO-18 joints
+    finger_tips: np.ndarray  # [2, 5] vertex indices, left then right
     bones: tuple[str, ...]
     parents: tuple[int, ...]
     template_heads: np.ndarray  # [bones, 3]
-    model: object              # anny's model, for blend-shape coefficients
-    shapes: np.ndarray         # [C, NB * 3 + bones * 3] blend shapes of vertices and bone heads
+    model: object  # anny's model, for blend-shape coefficients
+    shapes: np.ndarray  # [C, NB * 3 + bones * 3] blend shapes of vertices and bone heads
 
     @property
     def vertex_count(self) -> int:
@@ -61,26 +103,6 @@ class Body:
 
     def bone(self, name: str) -> int:
         return self.bones.index(name)
-
-
-def _shell_faces(closed: bool) -> np.ndarray:
-    """Triangles of a grid of SHELL_DOWN rings of SHELL_ACROSS vertices, [n, 3]."""
-    columns = SHELL_ACROSS if closed else SHELL_ACROSS - 1
-    row, column = np.meshgrid(np.arange(SHELL_DOWN - 1), np.arange(columns), indexing="ij")
-    a = row * SHELL_ACROSS + column
-    b = row * SHELL_ACROSS + (column + 1) % SHELL_ACROSS
-    below_a, below_b = a + SHELL_ACROSS, b + SHELL_ACROSS
-    return np.stack([a, below_a, b, b, below_a, below_b], -1).reshape(-1, 3)
-
-
-def _shell_uv(closed: bool) -> np.ndarray:
-    """Chart of a shell: u around and v down, both 0..1, per triangle corner [n, 3, 2]."""
-    columns = SHELL_ACROSS if closed else SHELL_ACROSS - 1
-    row, column = np.meshgrid(np.arange(SHELL_DOWN - 1), np.arange(columns), indexing="ij")
-    u0, u1 = column / columns, (column + 1) / columns
-    v0, v1 = row / (SHELL_DOWN - 1), (row + 1) / (SHELL_DOWN - 1)
-    corners = [(u0, v0), (u0, v1), (u1, v0), (u1, v0), (u0, v1), (u1, v1)]
-    return np.stack([np.stack(c, -1) for c in corners], 2).reshape(-1, 3, 2)
 
 
 def _part_of_bone(label: str) -> int:
@@ -96,34 +118,18 @@ def along_arm(points: np.ndarray, heads: np.ndarray, bones: tuple[str, ...]) -> 
     `points` [n, 3] and `heads` [bones, 3] are template coordinates; both arms share one scale.
     """
     mirrored = np.concatenate([np.abs(points[:, :1]), points[:, 1:]], 1)
-    shoulder, elbow, wrist = (heads[bones.index(b)]
-                              for b in ("upperarm01.L", "lowerarm01.L", "wrist.L"))
+    shoulder, elbow, wrist = (
+        heads[bones.index(b)] for b in ("upperarm01.L", "lowerarm01.L", "wrist.L")
+    )
     upper, lower = elbow - shoulder, wrist - elbow
     above = (mirrored - shoulder) @ upper / (upper @ upper)
     below = (mirrored - elbow) @ lower / (lower @ lower)
     return np.where(above < 1, above, 1 + np.clip(below, 0, None))
 
 
-def _shell_weights(bones: tuple[str, ...]) -> np.ndarray:
-    """Bone weights of the skirt, then of the long hair: [2 * SHELL, bones]."""
-    turn = np.linspace(-np.pi, np.pi, SHELL_ACROSS, endpoint=False)
-    down = np.linspace(0, 1, SHELL_DOWN)[:, None]
-    skirt = np.zeros((SHELL_DOWN, SHELL_ACROSS, len(bones)))
-    with_legs = np.clip(down * 1.3 - .1, 0, .85)
-    left = 1 / (1 + np.exp(-np.sin(turn) / .2))[None]
-    skirt[..., bones.index("root")] = 1 - with_legs
-    skirt[..., bones.index("upperleg01.L")] = with_legs * left
-    skirt[..., bones.index("upperleg01.R")] = with_legs * (1 - left)
-    hair = np.zeros_like(skirt)
-    with_back = np.clip((down - .35) * 1.3, 0, .8) + 0 * turn[None]
-    hair[..., bones.index("head")] = 1 - with_back
-    hair[..., bones.index("spine01")] = with_back
-    return np.concatenate([skirt, hair]).reshape(-1, len(bones))
-
-
-def _even_out(template: np.ndarray, trunk: np.ndarray, smoothing: sparse.csr_matrix) -> np.ndarray:
+def _even_out(template: np.ndarray, trunk: np.ndarray, mean: sparse.csr_matrix) -> np.ndarray:
     """Spreads the chest's crowded vertices, so that cloth painted by template place lies straight."""
-    out, mean = template.copy(), smoothing[np.flatnonzero(trunk)]
+    out, mean = template.copy(), mean[np.flatnonzero(trunk)]
     for _ in range(24):
         out[trunk] = mean @ out
     return out
@@ -145,6 +151,7 @@ def load_body() -> Body:
         warnings.simplefilter("ignore")
         import anny
         import torch
+
         model = anny.Anny(local_changes="default", facial_actions="all").to(dtype=torch.float32)
         regressor = anny.KeypointsRegressor.coco(model)
     bones, parents = tuple(model.bone_labels), tuple(model.bone_parents)
@@ -160,7 +167,7 @@ def load_body() -> Body:
     part = vertex_part[faces[:, 0]]
     x, y = pixels.mean(1).T
     trunk = np.isin(part, (TORSO, HEAD)) & np.isin(vertex_part[faces[:, 1]], (TORSO, HEAD))
-    on_face = ((x > 640) & (y > 160) & (y < 880) & trunk & ~((x < 785) & (y < 262)))
+    on_face = (x > 640) & (y > 160) & (y < 880) & trunk & ~((x < 785) & (y < 262))
     on_eye = (y < 80) & (x > 750) & trunk
     in_mouth = (((y < 90) & (x > 620) & (x < 680)) | ((x > 770) & (y > 880))) & trunk
     part = np.where(on_face | on_eye | in_mouth, HEAD, part)
@@ -173,7 +180,7 @@ def load_body() -> Body:
 
     smoothing = _neighbour_mean(faces, count)
     template = template.astype(np.float64)
-    trunk = (vertex_part == TORSO) & ~on_head & (template[:, 2] > .0) & (template[:, 2] < .5)
+    trunk = (vertex_part == TORSO) & ~on_head & (template[:, 2] > 0.0) & (template[:, 2] < 0.5)
     template = _even_out(template, trunk, smoothing)
 
     tips = np.zeros((2, 5), np.int64)
@@ -181,7 +188,9 @@ def load_body() -> Body:
         for k in range(5):
             last, before = (bones.index(f"finger{k + 1}-{j}.{side}") for j in (3, 2))
             own = np.flatnonzero(strongest == last)
-            tips[s, k] = own[((template[own] - heads[last]) @ (heads[last] - heads[before])).argmax()]
+            tips[s, k] = own[
+                ((template[own] - heads[last]) @ (heads[last] - heads[before])).argmax()
+            ]
     joints = regressor.regression_weights.numpy()
     names = list(regressor.labels)
     neck = (joints[names.index("left_shoulder")] + joints[names.index("right_shoulder")]) / 2
@@ -189,64 +198,39 @@ def load_body() -> Body:
 
     own = sparse.coo_matrix(
         (weights.ravel(), (np.repeat(np.arange(count), weights.shape[1]), indices.ravel())),
-        (count, len(bones)))
-    skirt, hair = _shell_faces(True), _shell_faces(False)
+        (count, len(bones)),
+    )
+    skirt, hair = shell_faces(True), shell_faces(False)
     shell = SHELL_ACROSS * SHELL_DOWN
     none = np.zeros(len(skirt) + len(hair), bool)
-    shapes = np.concatenate([model.blendshapes.numpy().reshape(len(model.blendshapes), -1),
-                             model.bone_heads_blendshapes.numpy().reshape(len(model.blendshapes), -1)], 1)
+    shapes = np.concatenate(
+        [
+            model.blendshapes.numpy().reshape(len(model.blendshapes), -1),
+            model.bone_heads_blendshapes.numpy().reshape(len(model.blendshapes), -1),
+        ],
+        1,
+    )
     return Body(
         faces=np.concatenate([faces, skirt + count, hair + count + shell]),
-        face_uv=np.concatenate([uv, _shell_uv(True), _shell_uv(False)]),
+        face_uv=np.concatenate([uv, shell_uv(True), shell_uv(False)]),
         face_part=np.concatenate([part, np.full(len(skirt), SKIRT), np.full(len(hair), LONG_HAIR)]),
-        on_face=np.concatenate([on_face, none]), on_eye=np.concatenate([on_eye, none]),
+        on_face=np.concatenate([on_face, none]),
+        on_eye=np.concatenate([on_eye, none]),
         in_mouth=np.concatenate([in_mouth, none]),
-        face_shell=np.repeat([0, 1, 2], [len(faces), len(skirt), len(hair)]), template=template,
-        vertex_part=vertex_part, vertex_face_uv=vertex_face_uv, on_head=on_head,
+        face_shell=np.repeat([0, 1, 2], [len(faces), len(skirt), len(hair)]),
+        template=template,
+        vertex_part=vertex_part,
+        vertex_face_uv=vertex_face_uv,
+        on_head=on_head,
         along_arm=along_arm(template, heads, bones),
         eye=template[left_eye].mean(0),
-        skin_weights=sparse.vstack([own, sparse.csr_matrix(_shell_weights(bones))]).tocsr(),
-        smoothing=smoothing, coco=coco, finger_tips=tips,
-        bones=bones, parents=parents, template_heads=heads.astype(np.float64), model=model,
-        shapes=np.ascontiguousarray(shapes))
-
-
-def rest_shape(body: Body, phenotype: dict[str, float], details: dict[str, float],
-               expression: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Naked rest body of one person: vertices [NB, 3] and bone heads [bones, 3], in metres.
-
-    `phenotype` takes anny's global sliders (0..1), `details` its local changes (-1..1) and
-    `expression` its facial actions (0..1); an unknown name raises KeyError.
-    """
-    import torch
-    from anny.models.phenotype import phenotype_blendshape_weights
-    model = body.model
-    known = {name: i for i, name in enumerate(model.local_change_labels)}
-    if unknown := set(details) - set(known):
-        raise KeyError(f"anny has no local change named {sorted(unknown)[0]!r}")
-    sliders = torch.tensor([[phenotype.get(k, .5) for k in model.phenotype_labels]])
-    with torch.no_grad():
-        globally = phenotype_blendshape_weights(
-            sliders, model.phenotype_labels, model.anchors, model.stacked_phenotype_blend_shapes_mask,
-            extrapolate=model.extrapolate_phenotypes) @ model.phenotype_blendshape_projection
-    weights = np.zeros(len(body.shapes), np.float32)
-    weights[:globally.shape[1]] = globally[0].numpy()
-    labels = list(model.facial_action_labels)
-    for name, value in expression.items():
-        weights[globally.shape[1] + labels.index(name)] = value
-    first = globally.shape[1] + len(labels)
-    for name, value in details.items():
-        weights[first + 2 * known[name] + (value < 0)] = abs(value)
-    moved = (weights @ body.shapes).reshape(-1, 3).astype(np.float64)
-    n = body.vertex_count
-    return body.template + moved[:n], body.template_heads + moved[n:]
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted unit normals, [n, 3]."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    across = np.cross(b - a, c - a)
-    corners = faces.T.ravel()
-    normals = np.stack([np.bincount(corners, np.tile(across[:, j], 3), len(vertices))
-                        for j in range(3)], 1)
-    return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
+        skin_weights=sparse.vstack([own, sparse.csr_matrix(shell_weights(bones))]).tocsr(),
+        smoothing=smoothing,
+        coco=coco,
+        finger_tips=tips,
+        bones=bones,
+        parents=parents,
+        template_heads=heads.astype(np.float64),
+        model=model,
+        shapes=np.ascontiguousarray(shapes),
+    )

@@ -11,7 +11,7 @@ from .wardrobe import Outfit, sample_outfit
 
 VERSION = "people-1"
 SPLITS = {"train": 0x7261, "heldout": 0x6865}
-FULL_BODY_SHARE = .15
+FULL_BODY_SHARE = 0.15
 PICTURES = 4
 
 
@@ -20,7 +20,7 @@ class Shot:
     """Pose and framing of one picture."""
 
     angles: Angles
-    shift: np.ndarray          # [2] share of the picture's height, right and up
+    shift: np.ndarray  # [2] share of the picture's height, right and up
     zoom: float
 
 
@@ -42,8 +42,10 @@ class Recipe:
 
     def attributes(self) -> dict:
         """What P and Q are and wear, json-able; "people" [0] is P."""
-        people = [{**who.attributes(), **outfit.attributes(), "backdrop": place.kind}
-                  for who, outfit, place in zip(self.people, self.outfits, self.backdrops, strict=True)]
+        people = [
+            {**who.attributes(), **outfit.attributes(), "backdrop": place.kind}
+            for who, outfit, place in zip(self.people, self.outfits, self.backdrops, strict=True)
+        ]
         return {"frame": self.frame, "people": people}
 
 
@@ -69,12 +71,20 @@ def recipe_of(seed: int, split: str) -> Recipe:
     """Draws the set of a seed; the same seed and split give the same set for ever (VERSION)."""
     rng = stream(split, seed, 0)
     frame = "full" if rng.random() < FULL_BODY_SHARE else "upper"
-    people = tuple(sample_identity(stream(split, seed, 1, k), _cell(split, seed, k)) for k in (0, 1))
+    people = tuple(
+        sample_identity(stream(split, seed, 1, k), _cell(split, seed, k)) for k in (0, 1)
+    )
     first = sample_outfit(stream(split, seed, 2, 0), people[0].gender)
     second = sample_outfit(stream(split, seed, 2, 1), people[1].gender, top=first.top)
     backdrops = tuple(sample_backdrop(stream(split, seed, 3, k)) for k in (0, 1))
     shots = []
     for k in range(PICTURES):
         rng = stream(split, seed, 4, k)
-        shots.append(Shot(sample_pose(rng), np.clip(rng.normal(0, .018, 2), -.04, .04), rng.uniform(.96, 1.1)))
+        shots.append(
+            Shot(
+                sample_pose(rng),
+                np.clip(rng.normal(0, 0.018, 2), -0.04, 0.04),
+                rng.uniform(0.96, 1.1),
+            )
+        )
     return Recipe(int(seed), split, frame, people, (first, second), backdrops, tuple(shots))

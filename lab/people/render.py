@@ -7,11 +7,12 @@ from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
 from .backdrop import Backdrop, draw_backdrop
-from .body import Body, vertex_normals
+from .body import Body
 from .camera import Camera
 from .dress import Person
 from .paint import Hits, paint
 from .pose import Angles, skin
+from .shape import vertex_normals
 
 Window = tuple[float, float, float, float]
 _SAMPLES = 2
@@ -38,29 +39,37 @@ class Scene:
         found = self.caster.run(start, toward, output=1)
         hit = np.flatnonzero(found["primID"] >= 0)
         u, v = found["u"][hit].astype(np.float64), found["v"][hit].astype(np.float64)
-        return hit, Hits.at(self.body, self.kept[found["primID"][hit]], np.stack([1 - u - v, u, v], 1))
+        return hit, Hits.at(
+            self.body, self.kept[found["primID"][hit]], np.stack([1 - u - v, u, v], 1)
+        )
 
 
 @dataclass(frozen=True)
 class Surface:
     """Which surface point each pixel's centre shows; on the background -1 and 0."""
 
-    triangle: np.ndarray       # i64 [h, w], into body.faces
-    bary: np.ndarray           # f64 [h, w, 3]
+    triangle: np.ndarray  # i64 [h, w], into body.faces
+    bary: np.ndarray  # f64 [h, w, 3]
 
 
 @dataclass(frozen=True)
 class Picture:
     """A rendered window with its truth."""
 
-    image: np.ndarray          # u8 [h, w, 3]
-    dense_pose: np.ndarray     # u8 [h, w, 3]
-    label: np.ndarray          # u8 [h, w]
+    image: np.ndarray  # u8 [h, w, 3]
+    dense_pose: np.ndarray  # u8 [h, w, 3]
+    label: np.ndarray  # u8 [h, w]
     surface: Surface
 
 
-def build_scene(body: Body, person: Person, angles: Angles, camera_of, backdrop: Backdrop,
-                cull_to_frame: bool = True) -> Scene:
+def build_scene(
+    body: Body,
+    person: Person,
+    angles: Angles,
+    camera_of,
+    backdrop: Backdrop,
+    cull_to_frame: bool = True,
+) -> Scene:
     """Poses a person and builds what rays are cast at.
 
     `camera_of` maps posed joints [bones, 3] to a Camera.  Triangles that face away are left out,
@@ -79,8 +88,17 @@ def build_scene(body: Body, person: Person, angles: Angles, camera_of, backdrop:
     kept = person.present[keep]
     caster = rtcore_scene.EmbreeScene()
     TriangleMesh(caster, vertices[body.faces[kept]].astype(np.float32))
-    return Scene(body, person, camera, backdrop, vertices, joints,
-                 vertex_normals(vertices, body.faces[person.present]), kept, caster)
+    return Scene(
+        body,
+        person,
+        camera,
+        backdrop,
+        vertices,
+        joints,
+        vertex_normals(vertices, body.faces[person.present]),
+        kept,
+        caster,
+    )
 
 
 def _light(scene: Scene, hits: Hits, toward: np.ndarray) -> np.ndarray:
@@ -91,21 +109,26 @@ def _light(scene: Scene, hits: Hits, toward: np.ndarray) -> np.ndarray:
     on_top = (hits.part <= 11) & (hits.place[:, 2] > scene.person.outfit.top.hem)
     if folds > 0:
         place = hits.place[on_top]
-        wave = (np.cos(place @ [38., 20, 26] + 1) + np.cos(place @ [-30., 14, 34] + 2.3)
-                + .7 * np.cos(place @ [12., 30, -62]))
-        normal[on_top] += folds * .5 * wave[:, None] * [.6, 0, .8]
+        wave = (
+            np.cos(place @ [38.0, 20, 26] + 1)
+            + np.cos(place @ [-30.0, 14, 34] + 2.3)
+            + 0.7 * np.cos(place @ [12.0, 30, -62])
+        )
+        normal[on_top] += folds * 0.5 * wave[:, None] * [0.6, 0, 0.8]
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
     away = np.einsum("ij,ij->i", normal, toward) > 0
     normal[away] *= -1
     main = scene.backdrop.light
-    fill = np.array([-main[0], main[1], .2])
-    return (.40 + .50 * np.clip(normal @ main, 0, 1) + .12 * np.clip(normal @ fill, 0, 1))[:, None]
+    fill = np.array([-main[0], main[1], 0.2])
+    return (0.40 + 0.50 * np.clip(normal @ main, 0, 1) + 0.12 * np.clip(normal @ fill, 0, 1))[
+        :, None
+    ]
 
 
 def _grid(window: Window, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     left, top, right, bottom = window
-    x = left + (np.arange(width) + .5) / width * (right - left)
-    y = top + (np.arange(height) + .5) / height * (bottom - top)
+    x = left + (np.arange(width) + 0.5) / width * (right - left)
+    y = top + (np.arange(height) + 0.5) / height * (bottom - top)
     xs, ys = np.meshgrid(x, y)
     return xs.ravel(), ys.ravel()
 
@@ -143,5 +166,9 @@ def take_picture(scene: Scene, window: Window, height: int, width: int) -> Pictu
     dense_pose = np.zeros((height * width, 3), np.uint8)
     dense_pose[hit, 0] = hits.part * 10
     dense_pose[hit, 1:] = np.clip(np.rint(hits.chart * 255), 0, 255)
-    return Picture((image * 255 + .5).astype(np.uint8), dense_pose.reshape(height, width, 3),
-                   label.reshape(height, width), _surface(hit, hits, height, width))
+    return Picture(
+        (image * 255 + 0.5).astype(np.uint8),
+        dense_pose.reshape(height, width, 3),
+        label.reshape(height, width),
+        _surface(hit, hits, height, width),
+    )

@@ -27,22 +27,34 @@ def write_shard(path: Path, seeds: range, split: str) -> Path:
     half-resolution grid.  Metadata: json of seeds, attributes, captions; split; version.
     """
     sets = [render_set(seed, split, half_flow=True) for seed in seeds]
-    tensors = {name: np.stack([getattr(s, name) for s in sets])
-               for name in ("image", "dense_pose", "label", "keypoints", "hands")}
+    tensors = {
+        name: np.stack([getattr(s, name) for s in sets])
+        for name in ("image", "dense_pose", "label", "keypoints", "hands")
+    }
     tensors["flow"] = np.stack([s.flow for s in sets]).astype(np.float16)
     tensors["visible"] = np.stack([s.visible for s in sets]).astype(np.uint8)
     tensors["pairs"] = sets[0].pairs
-    metadata = {"seeds": json.dumps(list(seeds)), "split": split, "version": VERSION,
-                "attributes": json.dumps([s.attributes for s in sets]),
-                "captions": json.dumps([s.captions for s in sets])}
+    metadata = {
+        "seeds": json.dumps(list(seeds)),
+        "split": split,
+        "version": VERSION,
+        "attributes": json.dumps([s.attributes for s in sets]),
+        "captions": json.dumps([s.captions for s in sets]),
+    }
     unfinished = path.with_suffix(".part")
     save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, unfinished, metadata)
     unfinished.replace(path)
     return path
 
 
-def write_shards(out: Path, first_seed: int, count: int, split: str, processes: int = 1,
-                 report: Callable[[Path, int, int], None] | None = None) -> list[Path]:
+def write_shards(
+    out: Path,
+    first_seed: int,
+    count: int,
+    split: str,
+    processes: int = 1,
+    report: Callable[[Path, int, int], None] | None = None,
+) -> list[Path]:
     """Renders `count` sets from `first_seed` on into shards of SETS_PER_SHARD under `out`.
 
     Shards that already exist are left alone, so that an interrupted run goes on where it was.

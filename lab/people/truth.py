@@ -6,7 +6,7 @@ from .render import Scene, Surface
 
 
 def positions(surface: Surface, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Where each pixel's surface point lies on posed `vertices` [V, 3]: [h, w, 3], NaN without one."""
+    """Where each pixel's point lies on posed `vertices` [V, 3]: [h, w, 3], NaN without one."""
     out = np.full((*surface.triangle.shape, 3), np.nan)
     seen = surface.triangle >= 0
     corners = vertices[faces[surface.triangle[seen]]]
@@ -14,7 +14,9 @@ def positions(surface: Surface, vertices: np.ndarray, faces: np.ndarray) -> np.n
     return out
 
 
-def flow_between(target: Surface, source: Surface, source_scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def flow_between(
+    target: Surface, source: Surface, source_scene: Scene
+) -> tuple[np.ndarray, np.ndarray]:
     """Flow [h, w, 2] in -1..1 (edges of the source picture) and visibility bool [h, w].
 
     `target` may have any resolution; `source` has that of the source's camera.
@@ -41,34 +43,59 @@ def flow_between(target: Surface, source: Surface, source_scene: Scene) -> tuple
     nearest = np.full(len(points), np.inf)
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
-            there = around[np.clip(row + down, 0, size[1] - 1), np.clip(column + right, 0, size[0] - 1)]
-            nearest = np.fmin(nearest, np.sqrt(np.einsum("ij,ij->i", there - points, there - points)))
+            there = around[
+                np.clip(row + down, 0, size[1] - 1), np.clip(column + right, 0, size[0] - 1)
+            ]
+            nearest = np.fmin(
+                nearest, np.sqrt(np.einsum("ij,ij->i", there - points, there - points))
+            )
     visible = np.zeros(target.triangle.shape, bool)
     visible[seen] = inside & (nearest < 2.2 * camera.span / camera.height)
     return flow, visible
 
 
-def joints_in_picture(scene: Scene, surface: Surface, window: tuple[float, float, float, float],
-                      ) -> tuple[np.ndarray, np.ndarray]:
+def hand_points(scene: Scene) -> list[np.ndarray]:
+    """Posed joints of the left and the right hand, [21, 3] each: wrist, then thumb to little
+    finger, each from knuckle to tip."""
+    body, hands = scene.body, []
+    for side, tips in zip("LR", body.finger_tips, strict=True):
+        points = [scene.joints[body.bone(f"wrist.{side}")]]
+        for k, tip in enumerate(tips, 1):
+            points += [scene.joints[body.bone(f"finger{k}-{j}.{side}")] for j in (1, 2, 3)]
+            points.append(scene.vertices[tip])
+        hands.append(np.stack(points))
+    return hands
+
+
+def joints_in_picture(
+    scene: Scene,
+    surface: Surface,
+    window: tuple[float, float, float, float],
+) -> tuple[np.ndarray, np.ndarray]:
     """COCO-18 joints f32 [18, 3] and hands f32 [2, 21, 3], left then right: x, y in pixels of the
     picture, and 1 where the joint is in it and nothing else stands before it."""
     body = scene.body
-    coco = body.coco @ scene.vertices[:body.vertex_count]
-    hands = [np.stack([scene.joints[body.bone(f"wrist.{side}")]]
-                      + [p for k in range(5) for p in
-                         (*(scene.joints[body.bone(f"finger{k + 1}-{j}.{side}")] for j in (1, 2, 3)),
-                          scene.vertices[body.finger_tips[s, k]])])
-             for s, side in enumerate("LR")]
+    coco = body.coco @ scene.vertices[: body.vertex_count]
     around = positions(surface, scene.vertices, body.faces)
-    return (_seen(scene, coco, .13, around, window),
-            np.stack([_seen(scene, hand, .03, around, window) for hand in hands]))
+    return (
+        _seen(scene, coco, 0.13, around, window),
+        np.stack([_seen(scene, hand, 0.03, around, window) for hand in hand_points(scene)]),
+    )
 
 
-def _seen(scene: Scene, points: np.ndarray, reach: float, around: np.ndarray,
-          window: tuple[float, float, float, float]) -> np.ndarray:
+def _seen(
+    scene: Scene,
+    points: np.ndarray,
+    reach: float,
+    around: np.ndarray,
+    window: tuple[float, float, float, float],
+) -> np.ndarray:
     height, width = around.shape[:2]
     left, top, right, bottom = window
-    pixel = (scene.camera.project(points) - [left, top]) * [width / (right - left), height / (bottom - top)]
+    pixel = (scene.camera.project(points) - [left, top]) * [
+        width / (right - left),
+        height / (bottom - top),
+    ]
     column, row = np.floor(pixel).astype(int).T
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     there = around[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
