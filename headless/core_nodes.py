@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import folders, pictures
 from .progress import ProgressBar
 from .schema import (
+    Boolean,
     Combo,
     ComfyNode,
     Conditioning,
@@ -123,6 +125,55 @@ class PreviewImage(ComfyNode):
         return NodeOutput(ui={"images": saved})
 
 
+class ImageCompositeMasked(ComfyNode):
+    """Pastes source over destination; where the mask is 0 the destination is bit-identical."""
+
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="ImageCompositeMasked",
+            display_name="ImageCompositeMasked",
+            category="image",
+            inputs=[
+                Image.Input("destination"),
+                Image.Input("source"),
+                Int.Input("x", default=0, min=0, max=16384),
+                Int.Input("y", default=0, min=0, max=16384),
+                Boolean.Input("resize_source", default=False),
+                Mask.Input("mask", optional=True),
+            ],
+            outputs=[Image.Output(display_name="IMAGE")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        destination: Tensor,
+        source: Tensor,
+        x: int,
+        y: int,
+        resize_source: bool,
+        mask: Tensor | None = None,
+    ) -> NodeOutput:
+        out = destination.clone()
+        source = _batch_of(source.movedim(-1, 1), len(out))
+        if resize_source:
+            source = F.interpolate(source, out.shape[1:3], mode="bilinear")
+        mask = source.new_ones(1, 1, 1) if mask is None else mask
+        mask = F.interpolate(mask.unsqueeze(1), source.shape[-2:], mode="bilinear")
+        place = out[:, y : y + source.shape[-2], x : x + source.shape[-1]]
+        height, width = place.shape[1:3]
+        source = source[..., :height, :width].movedim(1, -1)
+        mask = _batch_of(mask, len(out))[..., :height, :width].movedim(1, -1)
+        place.copy_(mask * source + (1 - mask) * place)
+        return NodeOutput(out)
+
+
+def _batch_of(x: Tensor, count: int) -> Tensor:
+    """x repeated from its start until it has `count` entries, as ComfyUI does."""
+    return x.repeat(-(-count // len(x)), *[1] * (x.ndim - 1))[:count]
+
+
 class VAEEncode(ComfyNode):
     @classmethod
     def define_schema(cls) -> Schema:
@@ -217,6 +268,7 @@ CORE_NODES = [
     LoadImageMask,
     SaveImage,
     PreviewImage,
+    ImageCompositeMasked,
     VAEEncode,
     VAEDecode,
     KSampler,
