@@ -11,15 +11,12 @@ from torch import Tensor
 TOP, SKIN, HANDS = 3, 1, (7, 8)
 ARMS_AND_TORSO = (1, 8, 9, 10, 11)
 KEYS = ("image", "dense_pose", "label", "flow", "visible")
-FLOW_OFFSET = torch.tensor([1 / 96, 1 / 128])[:, None, None]
 
 
 @dataclass
 class Shards:
     """All sets of a folder: image, dense_pose [n, 4, H, W, 3], label [n, 4, H, W] as uint8;
-    flow [n, 12, H/2, W/2, 2], visible [n, 12, H/2, W/2] over all ordered pairs, sampled at
-    every second pixel's centre, half a pixel right and below its cell's: less `FLOW_OFFSET`, it
-    belongs to the cell.
+    flow [n, 12, H/2, W/2, 2], visible [n, 12, H/2, W/2] over all ordered pairs.
     """
 
     folder: Path

@@ -20,7 +20,6 @@ from ...methods.leffa import CorrespondenceTap, Leffa, Reference, leffa_loss
 from ...methods.person import encode_dense_pose, generator_concat, latent_mask
 from ...methods.site import Step
 from .data import (
-    FLOW_OFFSET,
     Shards,
     degrade_dense_pose,
     garment_region,
@@ -31,19 +30,23 @@ from .loop import Schedule, Trainer
 from .models import make_person
 
 TRY_ON, SOURCE_POSE_UNKNOWN, NO_REFERENCE, DEGRADED = 0.4, 0.25, 0.06, 0.5
-PURE_NOISE = 0.45
 LAYERS = ("up.1.1", "up.2.1")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Weights of the losses; leffa_from: the part of the run after which the Leffa loss joins."""
+    """Weights of the losses, and when they apply.
+
+    leffa_from: the part of the run after which the Leffa loss joins; leffa_below: only for
+    timesteps below it; tau: its temperature; pure_noise: share of samples at the last timestep.
+    """
 
     flow: float = 1.0
     leffa: float = 0.1
     leffa_from: float = 0.6
     leffa_below: int = 500
     tau: float = 2.0
+    pure_noise: float = 0.45
     batch: int = 8
 
 
@@ -108,7 +111,7 @@ class PairBatches:
         cells = F.avg_pool2d(person, person.shape[-1] // grid[1])
         weight = torch.where(row, 0.1 + 1.2 * mask, 0.3 + cells)
         pair = pair_index(source, target)
-        flow = take("flow", sets, pair).float().movedim(-1, 1) - FLOW_OFFSET
+        flow = take("flow", sets, pair).float().movedim(-1, 1)
         visible = take("visible", sets, pair).float().unsqueeze(1)
         return Batch(
             target=z,
@@ -135,12 +138,12 @@ def flow_l1(flow: Tensor, truth: Tensor, visible: Tensor) -> Tensor:
     return ((flow - mean).abs() * share).sum() / share.sum().clamp_min(1) / 2
 
 
-def draw_timesteps(count: int, g: torch.Generator) -> Tensor:
-    """45% pure noise, the rest sigmoid(N(1, 1.2)): otherwise average colour leaks through the
-    noisy latent and the model never learns to take it from the reference.
+def draw_timesteps(count: int, pure_noise: float, g: torch.Generator) -> Tensor:
+    """A large share of pure noise, the rest sigmoid(N(1, 1.2)): otherwise average colour leaks
+    through the noisy latent and the model never learns to take it from the reference.
     """
     t = torch.sigmoid(torch.randn(count, generator=g) * 1.2 + 1.0) * 999
-    pure = torch.rand(count, generator=g) < PURE_NOISE
+    pure = torch.rand(count, generator=g) < pure_noise
     return torch.where(pure, torch.full_like(t, 999), t).round().long()
 
 
@@ -157,7 +160,7 @@ class PersonLoss:
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
         batch, recipe = self.batches.draw(g), self.recipe
         count = len(batch.target)
-        t = draw_timesteps(count, g)
+        t = draw_timesteps(count, recipe.pure_noise, g)
         a = self.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
         noise = torch.randn(batch.target.shape, generator=g)
         noisy = a.sqrt() * batch.target + (1 - a).sqrt() * noise
