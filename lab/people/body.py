@@ -128,7 +128,7 @@ def along_arm(points: np.ndarray, heads: np.ndarray, bones: tuple[str, ...]) -> 
 
 
 def _even_out(template: np.ndarray, trunk: np.ndarray, mean: sparse.csr_matrix) -> np.ndarray:
-    """Spreads the chest's crowded vertices, so that cloth painted by template place lies straight."""
+    """Spreads the chest's crowded vertices, so that cloth painted by place lies straight."""
     out, mean = template.copy(), mean[np.flatnonzero(trunk)]
     for _ in range(24):
         out[trunk] = mean @ out

@@ -1,0 +1,105 @@
+"""The example inputs of the workflows, with their ground truth.
+
+`python -m mannequin.lab.people.examples workflows/inputs` writes them again, bit for bit.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from .folder import save_png
+from .masks import mask, repaint_area
+from .recipe import VERSION, recipe_of
+from .render import Picture
+from .sets import PersonSet, render_in_other_outfit, render_set
+from .wardrobe import Outfit, recorded
+
+SPLIT = "heldout"
+POSE_TRANSFER = {"seed": 61, "person": 0, "second": 1, "target": 2}
+TRY_ON = {"seed": 47, "garment": 1, "target": 3, "worn_top_from_seed": 30}
+
+
+def _pose_transfer(out: Path) -> tuple[dict, dict]:
+    person = render_set(POSE_TRANSFER["seed"], SPLIT)
+    first, second, target = (POSE_TRANSFER[k] for k in ("person", "second", "target"))
+    for name, k in (("person_a", first), ("person_a_second", second)):
+        save_png(out / f"{name}.png", person.image[k])
+        save_png(out / f"{name}_dense_pose.png", person.dense_pose[k])
+    save_png(out / "person_a_target_pose.png", person.dense_pose[target])
+    save_png(out / "person_a_target.png", person.image[target])
+    arrays = _arrays(person, "pose_transfer", first, target)
+    second_arrays = _arrays(person, "pose_transfer_second", second, target)
+    return {**arrays, **second_arrays}, _facts(person, POSE_TRANSFER, first, target)
+
+
+def before_try_on() -> Picture:
+    """Person B before the try-on: the target's person, pose, camera and place in another top."""
+    recipe = recipe_of(TRY_ON["seed"], SPLIT)
+    wearer = recipe.wearer(TRY_ON["target"])
+    outfit = recipe.outfits[wearer]
+    other = recipe_of(TRY_ON["worn_top_from_seed"], SPLIT).outfits[0].top
+    before = Outfit(other, outfit.bottom, outfit.shoe, outfit.boot)
+    return render_in_other_outfit(recipe, TRY_ON["target"], before)[0]
+
+
+def _try_on(out: Path) -> tuple[dict, dict]:
+    person, before = render_set(TRY_ON["seed"], SPLIT), before_try_on()
+    garment, target = TRY_ON["garment"], TRY_ON["target"]
+    area = repaint_area(before.label, before.dense_pose)
+    save_png(out / "person_b.png", before.image)
+    save_png(out / "person_b_dense_pose.png", before.dense_pose)
+    save_png(out / "person_b_garment_mask.png", area)
+    save_png(out / "person_b_hands_mask.png", mask(before.label, "hands"))
+    save_png(out / "person_b_target.png", person.image[target])
+    save_png(out / "garment_c.png", person.image[garment])
+    save_png(out / "garment_c_dense_pose.png", person.dense_pose[garment])
+    arrays = _arrays(person, "try_on", garment, target)
+    arrays |= {"try_on_person_label": before.label, "try_on_repaint": area}
+    facts = _facts(person, TRY_ON, garment, target)
+    facts["top"] = recorded(recipe_of(TRY_ON["seed"], SPLIT).outfits[0].top)
+    return arrays, facts
+
+
+def _arrays(person: PersonSet, name: str, source: int, target: int) -> dict[str, np.ndarray]:
+    pair = person.pairs.tolist().index([source, target])
+    return {
+        f"{name}_flow": person.flow[pair],
+        f"{name}_visible": person.visible[pair],
+        f"{name}_label": person.label[target],
+    }
+
+
+def _facts(person: PersonSet, recipe: dict, source: int, target: int) -> dict:
+    return {
+        "recipe": {"split": SPLIT, "version": VERSION, **recipe},
+        "attributes": person.attributes,
+        "source_caption": person.captions[source],
+        "target_caption": person.captions[target],
+        "target_keypoints": person.keypoints[target].tolist(),
+        "target_hands": person.hands[target].tolist(),
+    }
+
+
+def write_examples(out: Path) -> None:
+    """Writes the example pictures, truth.json and truth.npz into `out`.
+
+    truth.npz holds for pose_transfer, pose_transfer_second and try_on: _flow f32 [H, W, 2] from
+    the target picture into the reference (-1..1 from edge to edge, NaN off the person), _visible
+    bool [H, W], _label u8 [H, W] of the target; for try_on also _person_label and _repaint.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    arrays, facts = {}, {}
+    for name, make in (("pose_transfer", _pose_transfer), ("try_on", _try_on)):
+        more, facts[name] = make(out)
+        arrays |= more
+    np.savez_compressed(out / "truth.npz", **arrays)
+    (out / "truth.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m mannequin.lab.people.examples FOLDER")
+    write_examples(Path(sys.argv[1]))
