@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ import comfy.sd
 import comfy.supported_models_base
 import comfy.utils
 import torch
+from comfy.model_management import get_torch_device, unet_offload_device, vae_offload_device
 from torch import Tensor, nn
 
 from . import weights
+from .patches import PatchAutoencoder
 
 CONFIG = "mannequin_config"
 REFERENCE = "mannequin_reference"
@@ -34,7 +35,7 @@ def load_person_model(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, com
         with torch.inference_mode(False):
             model = unet_patcher(stored, "unet")
             model.set_additional_models(REFERENCE, [unet_patcher(stored, "unet_encoder")])
-            vae = autoencoder(stored)
+            vae = PersonVAE(stored)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit their configuration: {error}") from error
     model.set_attachments(CONFIG, stored.config)
@@ -48,6 +49,29 @@ class PersonLatents(comfy.latent_formats.LatentFormat):
         self.latent_channels = config["latent_channels"]
         self.scale_factor = config["latent_scale"]
         self.spacial_downscale_ratio = config["downscale"]
+
+
+class PersonVAE(comfy.sd.VAE):
+    """ComfyUI's VAE around the tiny family's autoencoder, in float32 and always loaded whole."""
+
+    def __init__(self, stored: weights.PersonWeights) -> None:
+        super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+        network = PatchAutoencoder(**stored.config["vae"])
+        network.load_state_dict(stored.tensors["vae"])
+        self.first_stage_model = network.requires_grad_(False).train(False)
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            network, load_device=self.device, offload_device=vae_offload_device()
+        )
+        self.disable_offload = True
+        self.latent_channels = stored.config["latent_channels"]
+        self.downscale_ratio = self.upscale_ratio = network.patch
+        self.process_input = lambda image: image * 2 - 1
+        self.process_output = lambda image: image.add_(1).div_(2).clamp_(0, 1)
+        bytes_per_cell = 4 * 4 * network.enter.out_channels
+        self.memory_used_decode = lambda shape, dtype: shape[2] * shape[3] * bytes_per_cell
+        self.memory_used_encode = lambda shape, dtype: shape[2] * shape[3] * 4 * 3 * 4
+        self.size = None
+        self.model_size()
 
 
 class PersonFamily(comfy.supported_models_base.BASE):
@@ -116,7 +140,7 @@ def comfy_unet_config(config: dict[str, Any]) -> dict[str, Any]:
 def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patcher.ModelPatcher:
     """One of the two UNets in ComfyUI's key names, managed by ComfyUI."""
     tensors = stored.tensors[room]
-    load_device = comfy.model_management.get_torch_device()
+    load_device = get_torch_device()
     parameters = sum(t.numel() for t in tensors.values())
     dtype = comfy.model_management.unet_dtype(model_params=parameters)
     shape = comfy_unet_config(stored.config[room])
@@ -132,66 +156,4 @@ def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patche
         {names.get(key, key): t for key, t in tensors.items() if ".attn2." not in key}
     )
     model.requires_grad_(False)
-    return ModelPatcher(
-        model, load_device=load_device, offload_device=comfy.model_management.unet_offload_device()
-    )
-
-
-def autoencoder(stored: weights.PersonWeights) -> comfy.sd.VAE:
-    """ComfyUI's VAE for a diffusers AutoencoderKL, with or without attention in the middle."""
-    config = stored.config["vae"]
-    widths = config["block_out_channels"]
-    attention = config.get("mid_block_add_attention", True)
-    levels = len(widths)
-    tensors = {vae_key(key, levels): t for key, t in stored.tensors["vae"].items()}
-    if not attention:
-        tensors |= _silent_attention(widths[-1])
-    shape = {
-        "double_z": True,
-        "z_channels": config["latent_channels"],
-        "resolution": 256,
-        "in_channels": config["in_channels"],
-        "out_ch": config["out_channels"],
-        "ch": widths[0],
-        "ch_mult": [width // widths[0] for width in widths],
-        "num_res_blocks": config["layers_per_block"],
-        "attn_resolutions": [],
-        "dropout": 0.0,
-    }
-    vae = comfy.sd.VAE(
-        sd=tensors, config={"params": {"ddconfig": shape, "embed_dim": config["latent_channels"]}}
-    )
-    vae.latent_channels = config["latent_channels"]
-    vae.downscale_ratio = vae.upscale_ratio = 2 ** (levels - 1)
-    if not attention:
-        for half in (vae.first_stage_model.encoder, vae.first_stage_model.decoder):
-            half.mid.attn_1 = nn.Identity()
-    return vae
-
-
-def vae_key(key: str, levels: int) -> str:
-    """ComfyUI's name of an AutoencoderKL's parameter; its up blocks count the other way."""
-    key = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", key)
-    key = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", key)
-    key = re.sub(
-        r"up_blocks\.(\d+)\.(resnets|upsamplers)\.(\d+)",
-        lambda m: (
-            f"up.{levels - 1 - int(m[1])}." + (f"block.{m[3]}" if m[2] == "resnets" else "upsample")
-        ),
-        key,
-    )
-    key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
-    return key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
-
-
-def _silent_attention(width: int) -> dict[str, Tensor]:
-    """Weights for the middle attention that ComfyUI always builds, until it is taken out."""
-    tensors = {}
-    for half in ("encoder", "decoder"):
-        prefix = f"{half}.mid.attn_1"
-        for part in ("q", "k", "v", "proj_out"):
-            tensors[f"{prefix}.{part}.weight"] = torch.zeros(width, width, 1, 1)
-            tensors[f"{prefix}.{part}.bias"] = torch.zeros(width)
-        tensors[f"{prefix}.norm.weight"] = torch.ones(width)
-        tensors[f"{prefix}.norm.bias"] = torch.zeros(width)
-    return tensors
+    return ModelPatcher(model, load_device=load_device, offload_device=unet_offload_device())

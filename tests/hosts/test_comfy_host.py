@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mannequin.hosts import diffusers as embedded
+from mannequin.lab.training import models
 from mannequin.methods.leffa import FlowRecord, Leffa, Reference
 
 CHILD = Path(__file__).with_name("comfy_child.py")
@@ -18,12 +19,16 @@ CHILD = Path(__file__).with_name("comfy_child.py")
 def given():
     """Two references for one picture of 128 x 96, everything random."""
     rng = torch.Generator().manual_seed(0)
+    config = models.person_config()
+    channels = config["latent_channels"]
+    pose = config["unet_encoder"]["in_channels"] - channels
+    grid = (128 // config["downscale"], 96 // config["downscale"])
     return {
         "image": torch.rand(2, 128, 96, 3, generator=rng),
-        "latent": torch.randn(1, 8, 32, 24, generator=rng),
-        "ref_latent": torch.randn(1, 2, 8, 32, 24, generator=rng),
-        "ref_pose": torch.rand(1, 2, 28, 32, 24, generator=rng),
-        "concat": torch.randn(1, 37, 32, 24, generator=rng),
+        "latent": torch.randn(1, channels, *grid, generator=rng),
+        "ref_latent": torch.randn(1, 2, channels, *grid, generator=rng),
+        "ref_pose": torch.rand(1, 2, pose, *grid, generator=rng),
+        "concat": torch.randn(1, 1 + channels + pose, *grid, generator=rng),
     }
 
 
