@@ -87,19 +87,20 @@ def condition(
     """The generator's extra channels [B, 1 + C + D, h, w] and the latent to start from.
 
     encode: pictures [B, H, W, 3] to unscaled latents [B, C, h, w]. scale: of the latents that the
-    model sees. What is repainted is grey in the picture and 0 in its latent; when all is new, the
-    latent is a grey picture's (as in training). The latent holds unscaled `samples` and, with a
-    mask, `noise_mask` [B, 1, h, w], 1 in every cell that the mask touches.
+    model sees. What is repainted is grey in the masked picture. The latent holds unscaled
+    `samples` (0 where no picture is given) and, with a mask, `noise_mask` [B, 1, h, w], 1 in every
+    cell that the mask touches.
     """
-    grey = encode(torch.full_like(area.dense_pose[:1], GREY))
-    b, grid = len(area.dense_pose), grey.shape[-2:]
-    samples = grey.new_zeros(b, *grey.shape[1:]) if area.picture is None else encode(area.picture)
-    latent: dict[str, Any] = {"samples": samples}
-    if area.mask is None:
-        mask, masked = grey.new_ones(b, 1, *grid), grey.expand(b, -1, -1, -1)
-    else:
-        mask = latent["noise_mask"] = latent_mask(area.mask, grid).to(grey)
-        kept = 1 - area.mask.unsqueeze(-1)
-        masked = encode(area.picture * kept + GREY * (1 - kept)) * (1 - mask)
-    pose = encode_dense_pose(area.dense_pose, grid).to(grey)
-    return generator_concat(mask, masked * scale, pose), latent
+    grey = torch.full_like(area.dense_pose, GREY)
+    picture = grey if area.picture is None else area.picture
+    repainted = torch.ones_like(grey[..., 0]) if area.mask is None else area.mask
+    masked = encode(torch.lerp(picture, grey, repainted.unsqueeze(-1)))
+    grid = masked.shape[-2:]
+    cells = latent_mask(repainted, grid).to(masked)
+    pose = encode_dense_pose(area.dense_pose, grid).to(masked)
+    latent: dict[str, Any] = {
+        "samples": torch.zeros_like(masked) if area.picture is None else encode(picture)
+    }
+    if area.mask is not None:
+        latent["noise_mask"] = cells
+    return generator_concat(cells, masked * scale, pose), latent
