@@ -59,27 +59,33 @@ class Engine:
         schemas = {
             key: self.registry[node["class_type"]].GET_SCHEMA() for key, node in prompt.items()
         }
-        order = _order(prompt, [key for key, s in schemas.items() if s.is_output_node])
-        run = Run()
+        order = [
+            (node_ref(prompt, key), schemas[key])
+            for key in _order(prompt, [k for k, s in schemas.items() if s.is_output_node])
+        ]
         keys: dict[str, str] = {}
-        for index, key in enumerate(order):
-            node = node_ref(prompt, key)
+        for node, schema in order:
+            with _naming(node):
+                keys[node.id] = self._key(node.id, prompt[node.id], schema, keys)
+        # A node that will run may refill what it once shared with others (a flow): those that
+        # do not belong to this run must not be taken for unchanged in a later one.
+        self._remembered = {k: v for k, v in self._remembered.items() if k in keys.values()}
+        run = Run()
+        for index, (node, schema) in enumerate(order):
             progress.node_started(node, index, len(order))
             start = time.perf_counter()
-            with _naming(node):
-                keys[key] = self._key(prompt[key], schemas[key], keys)
-            cached = keys[key] in self._remembered and not schemas[key].is_output_node
+            key = keys[node.id]
+            cached = key in self._remembered and not schema.is_output_node
             if not cached:
-                values = _values(prompt[key], schemas[key], run.outputs)
-                hidden = _hidden(schemas[key], key, prompt, pnginfo)
+                values = _values(prompt[node.id], schema, run.outputs)
+                hidden = _hidden(schema, node.id, prompt, pnginfo)
                 with _naming(node), reporting(progress, node):
-                    result = self._execute(prompt[key]["class_type"], values, hidden)
-                self._remembered[keys[key]] = result.args
-                run.images[key] = _images(result)
-            run.outputs[key] = self._remembered[keys[key]]
-            run.timings[key] = time.perf_counter() - start
-            progress.node_finished(node, run.timings[key], cached)
-        self._remembered = {key: self._remembered[key] for key in keys.values()}
+                    result = self._execute(node.class_type, values, hidden)
+                self._remembered[key] = result.args
+                run.images[node.id] = _images(result)
+            run.outputs[node.id] = self._remembered[key]
+            run.timings[node.id] = time.perf_counter() - start
+            progress.node_finished(node, run.timings[node.id], cached)
         return run
 
     def _execute(self, class_type: str, values: dict, hidden: HiddenHolder) -> NodeOutput:
@@ -94,7 +100,7 @@ class Engine:
             return result
         return NodeOutput(*(result or ()))
 
-    def _key(self, node: dict, schema: Schema, keys: dict[str, str]) -> str:
+    def _key(self, node_id: str, node: dict, schema: Schema, keys: dict[str, str]) -> str:
         """What a node's outputs depend on, as one hash."""
         inputs = {spec.id: node["inputs"].get(spec.id) for spec in schema.inputs}
         wired = {name: [keys[v[0]], v[1]] for name, v in inputs.items() if is_link(v)}
@@ -107,9 +113,11 @@ class Engine:
         if hasattr(self.registry[node["class_type"]], "fingerprint_inputs"):
             known = {**constants, **dict.fromkeys(wired)}
             fingerprint = self.registry[node["class_type"]].fingerprint_inputs(**known)
-        if schema.not_idempotent or fingerprint != fingerprint:  # NaN: never the same again
+        if fingerprint != fingerprint:  # NaN: never the same again
             fingerprint = f"run {next(_unlike_any)}"
-        text = json.dumps([node["class_type"], constants, wired, repr(fingerprint)], sort_keys=True)
+        alone = node_id if schema.not_idempotent or Hidden.unique_id in schema.hidden else None
+        parts = [node["class_type"], alone, constants, wired, repr(fingerprint)]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -125,6 +125,18 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(run, prompt, n
     assert paint.calls == 3
 
 
+def test_what_an_interrupted_run_replaces_is_forgotten(run, prompt, nodes):
+    run(prompt)
+    nodes["Paint"].steps_before_interrupt = 0
+    with pytest.raises(KeyboardInterrupt):
+        run(prompt, {"Light grey.seed": 50})
+    nodes["Paint"].steps_before_interrupt = None
+    journal = Journal()
+    run(prompt, progress=journal)
+    assert "cached Dark grey" in journal.lines
+    assert "done Light grey" in journal.lines
+
+
 def test_a_saved_picture_runs_again(run, prompt):
     first = run(prompt, {"Dark grey.seed": 42})
     again = run(str(first.images[0]))
