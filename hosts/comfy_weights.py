@@ -9,6 +9,7 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.sd
 import comfy.supported_models_base
 import comfy.utils
@@ -21,6 +22,7 @@ from .patches import PatchAutoencoder
 
 CONFIG = "mannequin_config"
 REFERENCE = "mannequin_reference"
+COMFY_GROUPS = 32
 
 ModelPatcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
@@ -89,6 +91,13 @@ class PersonFamily(comfy.supported_models_base.BASE):
         self.sampling_settings = {"zsnr": config["zero_terminal_snr"]}
 
 
+class CleanPrediction(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
+    """A network that predicts x0 itself."""
+
+    def calculate_denoised(self, sigma: Tensor, model_output: Tensor, model_input: Tensor):
+        return model_output
+
+
 class TextFree(nn.Module):
     """The cross-attention of a text-free model returns its input, as in the published code."""
 
@@ -110,10 +119,9 @@ def comfy_unet_config(config: dict[str, Any]) -> dict[str, Any]:
     per_head = {width // n for width, n in zip(widths, heads, strict=True)}
     if len(per_head) > 1 and len(set(heads)) > 1:
         raise ValueError(f"Expected equal heads or equal head widths; got {heads} for {widths}.")
-    if any(width % widths[0] for width in widths) or config.get("norm_num_groups", 32) != 32:
+    if widths[0] % COMFY_GROUPS or any(width % widths[0] for width in widths):
         raise ValueError(
-            f"Expected widths that are multiples of the first and 32 norm groups; got {widths} "
-            f"and {config.get('norm_num_groups')} groups."
+            f"Expected widths that are multiples of the first and of {COMFY_GROUPS}; got {widths}."
         )
     return {
         "image_size": 32,
@@ -146,11 +154,13 @@ def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patche
     shape = comfy_unet_config(stored.config[room])
     family = PersonFamily(shape, stored.config)
     family.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device))
-    kind = comfy.model_base.ModelType[stored.config["prediction"].upper()]
-    model = comfy.model_base.BaseModel(family, kind)
+    model = comfy.model_base.BaseModel(family)
+    model.model_sampling = CleanPrediction(family)
     for module in list(model.diffusion_model.modules()):
         if hasattr(module, "attn2"):
             module.attn2 = TextFree()
+        if isinstance(module, nn.GroupNorm):
+            module.num_groups = stored.config[room]["norm_num_groups"]
     names = comfy.utils.unet_to_diffusers(shape)
     model.diffusion_model.load_state_dict(
         {names.get(key, key): t for key, t in tensors.items() if ".attn2." not in key}

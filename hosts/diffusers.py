@@ -48,8 +48,7 @@ class PersonModel:
         for method in active:
             method.prepare(step, run_reference)
         scaled = x / (sigma**2 + 1) ** 0.5
-        v = self.unet.forward(torch.cat([scaled, concat], 1), t, call)
-        return scaled / (sigma**2 + 1) ** 0.5 - v * sigma / (sigma**2 + 1) ** 0.5
+        return self.unet.forward(torch.cat([scaled, concat], 1), t, call)
 
 
 @dataclass(frozen=True)

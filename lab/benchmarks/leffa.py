@@ -122,8 +122,8 @@ def run(seed: int, out: Path, steps: int = STEPS, data: Path | None = None) -> d
 
 def table(figures: dict[str, float]) -> str:
     rows = [
-        f"`mannequin bench leffa --seed {figures['seed']}`: {SEEDS} seeds, {figures['steps']} steps "
-        f"of 8 pictures at 64x48, {HELDOUT} held-out pairs",
+        f"`mannequin bench leffa --seed {figures['seed']}`: {SEEDS} seeds, "
+        f"{figures['steps']} steps of 8 pictures at 64x48, {HELDOUT} held-out pairs",
         "",
         "| Leffa loss | flow error (px at 64x48) | garment SSIM | person PSNR |",
         "|---|---|---|---|",
