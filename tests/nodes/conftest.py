@@ -1,0 +1,119 @@
+"""A random-weight person model, example pictures, and the node classes with stand-ins in place."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from mannequin.headless import folders, run_workflow
+from mannequin.headless.registry import registry
+from mannequin.lab.training.models import build
+from mannequin.lab.workflows import ROOT
+
+MODEL = "random.safetensors"
+H, W = 64, 48
+
+
+@pytest.fixture(scope="session")
+def nodes():
+    """All node classes by id."""
+    return registry()
+
+
+@pytest.fixture(scope="session")
+def model_folder(nodes, tmp_path_factory):
+    """A folder that Load Person Model lists, with random weights in it."""
+    folder = tmp_path_factory.mktemp("models")
+    build(0, folder / MODEL)
+    folders.add_model_folder_path("mannequin", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def person_model(nodes, model_folder):
+    """(model, vae) with random weights."""
+    return nodes["MannequinLoadPersonModel"].execute(MODEL).args
+
+
+def picture(seed, batch=1, h=H, w=W):
+    """Smooth random colours [batch, h, w, 3]."""
+    small = torch.rand(batch, 3, 6, 5, generator=torch.Generator().manual_seed(seed))
+    big = torch.nn.functional.interpolate(small, (h, w), mode="bicubic").clamp(0, 1)
+    return big.movedim(1, -1).contiguous()
+
+
+def dense_pose(shift=0, batch=1, h=H, w=W):
+    """A torso and a head [batch, h, w, 3], moved sideways by `shift` pixels."""
+    pose = torch.zeros(batch, h, w, 3)
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    uv = torch.stack([torch.zeros(h, w), x * 255 // w, y * 255 // h], -1)
+    for part, rows, columns in (
+        (1, slice(h // 3, h), slice(w // 4, 3 * w // 4)),
+        (14, slice(h // 8, h // 3), slice(3 * w // 8, 5 * w // 8)),
+    ):
+        pose[:, rows, columns] = uv[rows, columns] + torch.tensor([10.0 * part, 0, 0])
+    return pose.roll(shift, 2) / 255
+
+
+def garment_mask(h=H, w=W):
+    mask = torch.zeros(1, h, w)
+    mask[:, h // 3 : 3 * h // 4, w // 4 : 3 * w // 4] = 1
+    return mask
+
+
+def save(tensor, path):
+    pixels = (tensor[0] * 255).round().byte().numpy()
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def make():
+    """Makers of example tensors."""
+    return SimpleNamespace(picture=picture, dense_pose=dense_pose, garment_mask=garment_mask)
+
+
+@pytest.fixture(scope="session")
+def example_files(tmp_path_factory):
+    """Paths by the titles of the workflows' loaders."""
+    folder = tmp_path_factory.mktemp("inputs")
+    hands = torch.zeros(1, H, W)
+    hands[:, H // 2 : H // 2 + 8, W // 2 : W // 2 + 8] = 1
+    content = {
+        "Load reference": picture(1),
+        "Load reference dense pose": dense_pose(),
+        "Load second reference": picture(2),
+        "Load second reference dense pose": dense_pose(3),
+        "Load target pose": dense_pose(5),
+        "Load person": picture(3),
+        "Load person dense pose": dense_pose(-4),
+        "Load garment": picture(4),
+        "Load garment dense pose": dense_pose(2),
+        "Load garment mask": garment_mask(),
+        "Load hands mask": hands,
+    }
+    return {
+        title: save(tensor, folder / f"{title.replace(' ', '_')}.png")
+        for title, tensor in content.items()
+    }
+
+
+@pytest.fixture
+def prompt_of():
+    """The shipped API workflow of a name, as a dict to change."""
+    return lambda name: json.loads((ROOT / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run(model_folder, example_files, tmp_path):
+    """run(prompt, **{"NODE.input": value}): two steps with random weights and example files."""
+
+    def run(prompt, **settings):
+        titles = {node["_meta"]["title"] for node in prompt.values()}
+        files = {f"{t}.image": path for t, path in example_files.items() if t in titles}
+        given = {"Load person model.model_name": MODEL, "Sample.steps": 2, **files, **settings}
+        return run_workflow(prompt, given, tmp_path)
+
+    return run
