@@ -94,21 +94,16 @@ def demo(
 ) -> None:
     """Run the example workflows, time them, measure them against ground truth."""
     with _exit_codes():
-        pictures, seconds = [], {}
+        results = {}
         for name in DEMO:
             typer.echo(f"{name}:", err=True)
-            result = _run(ROOT / "workflows" / "api" / f"{name}.json", [], out, None)
-            seconds[name] = result.seconds
-            pictures += result.images
-        report = _optional("lab.benchmarks.demo")
-        if report:
-            report.report(out)
-        else:
-            typer.echo("No measurements: lab/ is not part of this installation.", err=True)
-    for name, taken in seconds.items():
-        typer.echo(f"{name}: {taken:.1f} s")
-    for path in pictures:
-        typer.echo(path)
+            results[name] = _run(ROOT / "workflows" / "api" / f"{name}.json", [], out, None)
+        measured = _room("lab.benchmarks.demo").report(results)
+    typer.echo(measured)
+    for name, result in results.items():
+        typer.echo(f"\n{name}: {result.seconds:.1f} s")
+        for path in result.images:
+            typer.echo(path)
 
 
 @people.command()
@@ -214,12 +209,6 @@ def _room(name: str) -> ModuleType:
             err=True,
         )
         raise typer.Exit(FAILED) from error
-
-
-def _optional(name: str) -> ModuleType | None:
-    """A module of ours, or None where it was not shipped."""
-    file = ROOT / f"{name.replace('.', '/')}.py"
-    return _room(name) if file.is_file() else None
 
 
 def main() -> None:
