@@ -2,8 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_OUT ?= out/demo
-STEPS ?= 20000
+OUT ?= out
+SEED ?= 1
 
 .PHONY: setup demo test test-slow lint bench train clean
 
@@ -22,7 +22,7 @@ $(VENV)/.everything: $(VENV)/.engine
 	touch $@
 
 demo: $(VENV)/.engine
-	$(BIN)/mannequin demo --out $(DEMO_OUT)
+	$(BIN)/mannequin demo --out $(OUT)/demo
 
 test: setup
 	$(BIN)/python -m pytest
@@ -36,10 +36,11 @@ lint: setup
 	$(BIN)/python -m pytest -q tests/house
 
 bench: setup
-	$(BIN)/mannequin bench pose-transfer --seed 1 --pairs 200 --out out/bench/pose_transfer.json
+	$(BIN)/mannequin bench pose-transfer --seed $(SEED) --pairs 200 --out $(OUT)/pose_transfer.json
+	$(BIN)/mannequin bench leffa --seed $(SEED) --out $(OUT)/leffa.json
 
 train: setup
-	$(BIN)/mannequin train --steps $(STEPS)
+	$(BIN)/mannequin train tiny
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -42,3 +42,21 @@ def test_registry_fields(project):
     assert project["project"]["license"] == {"file": "LICENSE"}
     assert "comfyui" not in project["project"]["name"].lower()
     assert project["tool"]["comfy"]["PublisherId"]
+
+
+def test_every_workflow_has_a_thumbnail_and_an_automation_twin(root):
+    names = {path.stem for path in (root / "workflows").glob("*.json")}
+    assert names
+    assert {path.stem for path in (root / "workflows").glob("*.jpg")} == names
+    assert {path.stem for path in (root / "workflows" / "api").glob("*.json")} == names
+
+
+def test_every_node_has_a_help_page(root):
+    ids = {
+        line.split('"')[1]
+        for path in (root / "nodes").glob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "node_id=" in line
+    }
+    assert len(ids) >= 6
+    assert {path.stem for path in (root / "web" / "docs").glob("*.md")} == ids
