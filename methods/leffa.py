@@ -4,7 +4,7 @@ The generator's self-attention also sees the tokens of a reference network; the 
 reference is a flow field, and a loss in training teaches every query where to look.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -188,10 +188,10 @@ class FlowRecord:
     """Where each token of a sampling run took its texture from.
 
     Filled by `Leffa` during sampling, per step and layer; starts over with the next run.
-    layers: the layer ids to record, None for all.
+    layers: the layer ids to record (those whose attention was taught to be a flow), None for all.
     """
 
-    layers: tuple[str, ...] | None = None
+    layers: Sequence[str] | None = None
     entries: dict[tuple[int, str], tuple[tuple[int, int], float, Tensor]] = field(
         default_factory=dict
     )

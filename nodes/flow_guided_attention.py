@@ -70,10 +70,11 @@ class FlowGuidedAttention(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, reference, strength, start_percent, end_percent, record_flow):
-        flow = FlowRecord()
+        host = hosts.host_of(model)
+        flow = FlowRecord(host.model_config(model).get("flow_layers"))
         if strength == 0:
             return io.NodeOutput(model, flow)
         method = Leffa(
             reference, strength, start_percent, end_percent, flow if record_flow else None
         )
-        return io.NodeOutput(hosts.host_of(model).patch(model, method), flow)
+        return io.NodeOutput(host.patch(model, method), flow)

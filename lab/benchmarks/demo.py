@@ -66,9 +66,7 @@ def _pose_transfer(
     return _read(inputs / "person_a_target.png"), where, trivial
 
 
-def _try_on(
-    inputs: Path, truth: dict[str, np.ndarray]
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def _try_on(inputs: Path, truth: dict[str, np.ndarray]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     person = _read(inputs / "person_b.png")
     poses = [_read(inputs / f"{name}_dense_pose.png") for name in ("garment_c", "person_b")]
     warped = nearest_iuv_warp(_read(inputs / "garment_c.png"), *poses)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..training.data import degrade_dense_pose
+from ..people.estimator import degrade_dense_pose
 
 
 @dataclass(frozen=True)

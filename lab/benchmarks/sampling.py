@@ -23,7 +23,8 @@ def pose_transfer(
 ) -> tuple[Tensor, FlowField]:
     """Repaints each target from noise: pictures [B, H, W, 3] and the flow of the run."""
     images, fields = [], []
-    scale = host.model_config(model)["latent_scale"]
+    config = host.model_config(model)
+    scale = config["latent_scale"]
     grey = vae.encode(torch.full_like(pairs.source[:1], 0.5)) * scale
     grid = grey.shape[-2:]
     for i in range(0, len(pairs), BATCH):
@@ -40,7 +41,7 @@ def pose_transfer(
             grey.expand(rows, -1, -1, -1),
             encode_dense_pose(pairs.target_pose[at], grid),
         )
-        record = FlowRecord()
+        record = FlowRecord(config["flow_layers"])
         patched = host.patch(model, Leffa(reference, observer=record))
         conditioning = [(torch.zeros(1, 1, 1), {"noise_concat": concat})]
         start = {"samples": torch.zeros(rows, grey.shape[1], *grid)}

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from .estimator import degrade_dense_pose
 from .folder import save_png
 from .masks import mask, repaint_area
 from .recipe import VERSION, recipe_of
@@ -21,13 +23,19 @@ POSE_TRANSFER = {"seed": 61, "person": 0, "second": 1, "target": 2}
 TRY_ON = {"seed": 47, "garment": 1, "target": 3, "worn_top_from_seed": 30}
 
 
+def estimated(dense_pose: np.ndarray) -> np.ndarray:
+    """The dense pose as an imperfect estimator would give it: users have no better one."""
+    truth = torch.from_numpy(dense_pose)[None]
+    return degrade_dense_pose(truth, torch.Generator().manual_seed(0))[0].numpy()
+
+
 def _pose_transfer(out: Path) -> tuple[dict, dict]:
     person = render_set(POSE_TRANSFER["seed"], SPLIT)
     first, second, target = (POSE_TRANSFER[k] for k in ("person", "second", "target"))
     for name, k in (("person_a", first), ("person_a_second", second)):
         save_png(out / f"{name}.png", person.image[k])
-        save_png(out / f"{name}_dense_pose.png", person.dense_pose[k])
-    save_png(out / "person_a_target_pose.png", person.dense_pose[target])
+        save_png(out / f"{name}_dense_pose.png", estimated(person.dense_pose[k]))
+    save_png(out / "person_a_target_pose.png", estimated(person.dense_pose[target]))
     save_png(out / "person_a_target.png", person.image[target])
     arrays = _arrays(person, "pose_transfer", first, target)
     second_arrays = _arrays(person, "pose_transfer_second", second, target)
@@ -49,12 +57,12 @@ def _try_on(out: Path) -> tuple[dict, dict]:
     garment, target = TRY_ON["garment"], TRY_ON["target"]
     area = repaint_area(before.label, before.dense_pose)
     save_png(out / "person_b.png", before.image)
-    save_png(out / "person_b_dense_pose.png", before.dense_pose)
+    save_png(out / "person_b_dense_pose.png", estimated(before.dense_pose))
     save_png(out / "person_b_garment_mask.png", area)
     save_png(out / "person_b_hands_mask.png", mask(before.label, "hands"))
     save_png(out / "person_b_target.png", person.image[target])
     save_png(out / "garment_c.png", person.image[garment])
-    save_png(out / "garment_c_dense_pose.png", person.dense_pose[garment])
+    save_png(out / "garment_c_dense_pose.png", estimated(person.dense_pose[garment]))
     arrays = _arrays(person, "try_on", garment, target)
     arrays |= {"try_on_person_label": before.label, "try_on_repaint": area}
     facts = _facts(person, TRY_ON, garment, target)

@@ -14,6 +14,7 @@ from ...methods.person import DENSE_POSE_CHANNELS
 
 LATENT_CHANNELS = 12
 WIDTHS = (32, 64, 96)
+FLOW_LAYERS = ["up.2.1"]
 
 
 VAE = {"latent_channels": LATENT_CHANNELS, "patch": 4, "width": 64, "blocks": 4}
@@ -46,6 +47,7 @@ def person_config(latent_scale: float = 1.0) -> dict[str, Any]:
         "prediction": "sample",
         "zero_terminal_snr": True,
         "dense_pose": "iuv-features",
+        "flow_layers": FLOW_LAYERS,
         "latent_channels": LATENT_CHANNELS,
         "downscale": VAE["patch"],
         "latent_scale": latent_scale,

@@ -19,9 +19,9 @@ from ...hosts.unet import SiteUNet
 from ...methods.leffa import CorrespondenceTap, Leffa, Reference, leffa_loss
 from ...methods.person import encode_dense_pose, generator_concat, latent_mask
 from ...methods.site import Step
+from ..people.estimator import degrade_dense_pose
 from .data import (
     Shards,
-    degrade_dense_pose,
     garment_region,
     pair_index,
     pictures,

@@ -13,7 +13,7 @@ from .models import person_config, save_person
 from .person import Recipe, make_trainer
 
 SEED = 1
-TRAIN_SETS, HELDOUT_SETS = 2560, 256
+TRAIN_SETS, HELDOUT_SETS = 2624, 256
 AUTOENCODER_STEPS, PERSON_STEPS, PERSON_DECAY = 1500, 5000, 0.25
 WEIGHTS = Path(__file__).parents[2] / "weights" / "mannequin-tiny.safetensors"
 
