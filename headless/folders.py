@@ -5,6 +5,7 @@ Pictures are looked for in the package's `workflows/inputs/`, then in the workin
 absolute path is taken as it is.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def get_temp_directory() -> str:
 def writing_to(output_dir: str | Path) -> Iterator[None]:
     """While open, pictures go to output_dir and previews to its folder `previews`."""
     before = dict(_directories)
-    output = Path(output_dir).resolve()
+    output = Path(output_dir).absolute()
     _directories.update(output=str(output), temp=str(output / "previews"))
     try:
         yield
@@ -79,22 +80,23 @@ def get_filename_list(folder_name: str) -> list[str]:
     """Names of the models of this kind, relative to their folders, sorted."""
     paths, extensions = folder_names_and_paths[LEGACY_NAMES.get(folder_name, folder_name)]
     names = {
-        str(file.relative_to(folder))
-        for folder in map(Path, paths)
-        for file in folder.rglob("*")
-        if file.is_file() and (not extensions or file.suffix.lower() in extensions)
+        os.path.relpath(os.path.join(folder, name), root)
+        for root in paths
+        for folder, _, files in os.walk(root, followlinks=True)
+        for name in files
+        if not extensions or Path(name).suffix.lower() in extensions
     }
     return sorted(names)
 
 
 def get_full_path(folder_name: str, filename: str) -> str | None:
-    """The file's path, or None; a name cannot climb out of the folders."""
+    """The file's path, or None; a name cannot climb out of the folders, links are followed."""
+    name = Path(filename)
+    if name.is_absolute() or ".." in name.parts:
+        return None
     kind = LEGACY_NAMES.get(folder_name, folder_name)
-    for folder in map(Path, folder_names_and_paths.get(kind, ([], set()))[0]):
-        path = (folder / filename).resolve()
-        if path.is_file() and path.is_relative_to(folder.resolve()):
-            return str(folder / filename)
-    return None
+    paths = folder_names_and_paths.get(kind, ([], set()))[0]
+    return next((str(Path(root) / name) for root in paths if (Path(root) / name).is_file()), None)
 
 
 def get_full_path_or_raise(folder_name: str, filename: str) -> str:
@@ -149,8 +151,8 @@ def get_save_image_path(
         "second": f"{now.tm_sec:02}",
     }
     prefix = re.sub(r"%(\w+)%", lambda m: values.get(m[1], m[0]), filename_prefix)
-    output = Path(output_dir).resolve()
-    target = (output / prefix).resolve()
+    output = Path(os.path.abspath(output_dir))
+    target = Path(os.path.abspath(output / prefix))
     if output not in target.parents:
         raise ValueError(
             f'expected a filename_prefix inside the output folder, "{filename_prefix}" leads to '

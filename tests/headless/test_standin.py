@@ -128,14 +128,18 @@ def test_previews_are_written_to_the_previews_folder(tmp_path):
 
 def test_models_are_found_in_added_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "folder_names_and_paths", {})
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "a.safetensors").touch()
+    elsewhere = tmp_path / "elsewhere"
+    models = tmp_path / "models"
+    elsewhere.mkdir()
+    models.mkdir()
+    (elsewhere / "a.safetensors").touch()
+    (models / "sub").symlink_to(elsewhere, target_is_directory=True)
     folders.add_model_folder_path("persons", str(tmp_path / "none"))
-    folders.add_model_folder_path("persons", str(tmp_path), is_default=True)
-    assert folders.get_folder_paths("persons") == [str(tmp_path), str(tmp_path / "none")]
+    folders.add_model_folder_path("persons", str(models), is_default=True)
+    assert folders.get_folder_paths("persons") == [str(models), str(tmp_path / "none")]
     (name,) = folders.get_filename_list("persons")
-    assert folders.get_full_path_or_raise("persons", name) == str(tmp_path / name)
-    for wrong in ("b.safetensors", "../a.safetensors"):
+    assert folders.get_full_path_or_raise("persons", name) == str(models / name)
+    for wrong in ("b.safetensors", "../elsewhere/a.safetensors", str(elsewhere / "a.safetensors")):
         with pytest.raises(
             FileNotFoundError, match=r"have sub.a\.safetensors\. Put the file there"
         ):
