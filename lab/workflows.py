@@ -7,6 +7,8 @@ Each is written twice from the description below: `workflows/X.json` for the can
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from .graph import Node, Workflow, api, graph
 
 ROOT = Path(__file__).resolve().parents[1] / "workflows"
@@ -222,8 +224,12 @@ WORKFLOWS = (pose_transfer, try_on, two_references)
 
 
 def write(root: Path) -> None:
-    """Writes every workflow into root and root/api."""
-    (root / "api").mkdir(parents=True, exist_ok=True)
+    """Writes every workflow into root and root/api, and into root/inputs the black picture that
+    stands for a dense pose nobody knows.
+    """
+    for folder in ("api", "inputs"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (96, 128)).save(root / "inputs" / "no_dense_pose.png")
     for make in WORKFLOWS:
         workflow = make()
         for path, content in (

@@ -110,7 +110,7 @@ def detail_transfer(
     references: Tensor,
     field: FlowField,
     strength: float = 1.0,
-    threshold: float = 0.3,
+    threshold: float = 0.1,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Flow detail transfer (ours, training-free): the references' pixels give back lost detail.
@@ -122,9 +122,9 @@ def detail_transfer(
         result = sample + strength * sum_r k_r m_r (D_r - low_r)
 
     so colour and shading stay the sample's, letters and prints become the reference's. m_r is a
-    soft threshold on the confidence of all references together, on the `consistency` of the flow,
-    and on the agreement exp(-(|low_r| / 0.12)^2) of the colours; k_r shares a pixel among the
-    references in favour of the one that the flow prefers.
+    soft threshold on the confidence of all references together and on the `consistency` of the
+    flow, times the agreement exp(-G(|low_r|^2) / 0.12^2) of the colours; k_r shares a pixel among
+    the references in favour of the one that the flow prefers.
 
     sample: [B, H, W, 3], 0..1. references: [R, H', W', 3], 0..1, any size. strength: 0..1; 0 gives
     back the sample itself. threshold: 0..1; 1 trusts nothing. mask: [B or 1, H, W], 0..1, limits
@@ -154,7 +154,8 @@ def detail_transfer(
         low = _low_pass(difference * trust.unsqueeze(-1), sigma) / _low_pass(
             trust.unsqueeze(-1), sigma
         ).clamp_min(1e-4)
-        agreement = torch.exp(-(low.norm(dim=-1) / COLOUR_TOLERANCE).square())
+        apart = _low_pass(low.square().sum(-1, keepdim=True), sigma).squeeze(-1)
+        agreement = torch.exp(-apart / COLOUR_TOLERANCE**2)
         weights.append(trust * agreement)
         details.append(difference - low)
         preferences.append((fine.confidence[:, r] * steady[:, r] * agreement) ** 4)
