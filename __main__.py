@@ -5,6 +5,7 @@ wrong and nothing ran; 130 interrupted (files already written stay).
 """
 
 import importlib
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,8 +131,14 @@ def bench(
 ) -> None:
     """Measure something; writes one flat JSON of figures beside its table and sheet."""
     with _exit_codes():
+        measure = _part("lab.benchmarks", name, "run")
         options = {} if pairs is None else {"pairs": pairs}
-        _part("lab.benchmarks", name, "run")(seed=seed, out=out, **options)
+        if pairs is not None and "pairs" not in inspect.signature(measure).parameters:
+            typer.echo(
+                f"expected no --pairs: {name} does not measure pairs. Leave it out.", err=True
+            )
+            raise typer.Exit(WRONG)
+        measure(seed=seed, out=out, **options)
     typer.echo(out)
 
 

@@ -104,17 +104,25 @@ def test_people_render_passes_everything_on(mannequin, monkeypatch):
 
 def test_bench_passes_everything_on(mannequin, monkeypatch):
     calls = []
-    module(
-        monkeypatch,
-        "mannequin.lab.benchmarks.pose_transfer",
-        run=lambda **options: calls.append(options),
-    )
+
+    def run(seed, out, pairs=None):
+        calls.append({"seed": seed, "out": out, "pairs": pairs})
+
+    module(monkeypatch, "mannequin.lab.benchmarks.pose_transfer", run=run)
     arguments = ("bench", "pose-transfer", "--seed", 2, "--out", "x.json")
     assert mannequin(*arguments, "--pairs", 5).exit_code == 0
     assert mannequin(*arguments).exit_code == 0
-    assert [call.get("pairs") for call in calls] == [5, None]
+    assert [call["pairs"] for call in calls] == [5, None]
     assert calls[0]["seed"] == 2
     assert str(calls[0]["out"]) == "x.json"
+
+
+def test_pairs_are_refused_by_a_benchmark_without_pairs(mannequin, monkeypatch):
+    module(monkeypatch, "mannequin.lab.benchmarks.leffa", run=lambda seed, out: None)
+    assert mannequin("bench", "leffa", "--out", "x.json").exit_code == 0
+    done = mannequin("bench", "leffa", "--out", "x.json", "--pairs", 5)
+    assert done.exit_code == 2
+    assert "leffa does not measure pairs" in done.stderr
 
 
 def test_an_unknown_benchmark_lists_those_there_are(mannequin):
