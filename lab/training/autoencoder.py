@@ -46,7 +46,7 @@ def reconstruction_loss(out: Tensor, target: Tensor) -> Tensor:
 
 def psnr(out: Tensor, target: Tensor) -> float:
     """In dB for pictures in -1..1, clamped as a decoder's user sees them."""
-    error = (out.clamp(-1, 1) - target).square().mean() / 4
+    error = (out.detach().clamp(-1, 1) - target).square().mean() / 4
     return float(-10 * error.log10())
 
 
