@@ -167,8 +167,8 @@ def sample(
                 x0 = method.denoised(x0, step)
         return x0 if mask is None else x0 * here + start * (1 - here)
 
-    whole = denoise > 0.9999
-    x = start + noise * (sigmas[0].square() + 1).sqrt() if whole else start + noise * sigmas[0]
+    from_pure_noise = sigmas[0] >= model.schedule.sigmas[-1] * (1 - 1e-5)
+    x = start + noise * ((sigmas[0].square() + 1).sqrt() if from_pure_noise else sigmas[0])
     after = partial(_report, callback, total, scale)
     return {**latent, "samples": run_sampler(predict, x, sigmas, after) / scale}
 
