@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LOW_PASS = 1 / 32
-COLOUR_TOLERANCE = 0.12
+COLOUR_TOLERANCE = 0.2
 CYCLE_TOLERANCE = 2.0
 SOFT_STEP = 0.2
 
@@ -123,7 +123,7 @@ def detail_transfer(
 
     so colour and shading stay the sample's, letters and prints become the reference's. m_r is a
     soft threshold on the confidence of all references together and on the `consistency` of the
-    flow, times the agreement exp(-G(|low_r|^2) / 0.12^2) of the colours; k_r shares a pixel among
+    flow, times the agreement exp(-G(|low_r|^2) / 0.2^2) of the colours; k_r shares a pixel among
     the references in favour of the one that the flow prefers.
 
     sample: [B, H, W, 3], 0..1. references: [R, H', W', 3], 0..1, any size. strength: 0..1; 0 gives
