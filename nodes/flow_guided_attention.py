@@ -19,6 +19,7 @@ class FlowGuidedAttention(io.ComfyNode):
             description="Lets the generator's self-attention look at the references (Leffa, arXiv "
             "2412.08486) and records where every pixel looked.",
             search_aliases=["leffa", "reference attention", "flow field"],
+            not_idempotent=True,  # two equal copies must not fill one flow
             inputs=[
                 io.Model.Input("model", tooltip="A person model; other patches stay in place."),
                 ReferenceWire.Input("reference", tooltip="From Reference Encoder."),

@@ -123,6 +123,27 @@ def test_queueing_twice_gives_the_same(prompt_of, run):
     assert torch.equal(output(run(prompt), prompt, "Flow detail transfer"), first)
 
 
+def test_two_equal_copies_record_a_flow_each(prompt_of, run):
+    prompt = prompt_of("pose_transfer")
+    chain = ("Flow-guided attention", "Sample", "Decode", "Flow preview")
+    copies = {titled(prompt, title): f"copy of {title}" for title in chain}
+    for old, new in copies.items():
+        inputs = {
+            name: [copies.get(v[0], v[0]), v[1]] if isinstance(v, list) else v
+            for name, v in prompt[old]["inputs"].items()
+        }
+        prompt[new] = {**prompt[old], "inputs": inputs, "_meta": {"title": new}}
+    result = run(prompt, **{"copy of Sample.seed": 8})
+    first, second = (
+        output(result, prompt, title, 1)
+        for title in ("Flow-guided attention", "copy of Flow-guided attention")
+    )
+    assert first is not second
+    assert not torch.equal(first.field().xy, second.field().xy)
+    again = run(prompt, **{"copy of Sample.seed": 8})
+    assert output(again, prompt, "Flow-guided attention", 1) is first
+
+
 def test_a_photograph_of_any_shape_is_a_reference(prompt_of, run, tmp_path):
     from PIL import Image
 
