@@ -52,9 +52,13 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.parameters, self.schedule.rate, betas=(0.9, 0.98), weight_decay=0.01, foreach=True
         )
-        self.ema = {k: p.detach().clone() for k, p in self._named().items()}
+        self.reset_average()
         if self.checkpoint.exists():
             self.load()
+
+    def reset_average(self) -> None:
+        """Starts the average at the modules as they are, for weights that came from elsewhere."""
+        self.ema = {k: p.detach().clone() for k, p in self._named().items()}
 
     def _named(self) -> dict[str, Tensor]:
         return {f"{n}.{k}": p for n, m in self.modules.items() for k, p in m.state_dict().items()}

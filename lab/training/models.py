@@ -50,6 +50,7 @@ def person_config(latent_scale: float = 1.0) -> dict[str, Any]:
         "flow_layers": FLOW_LAYERS,
         "latent_channels": LATENT_CHANNELS,
         "downscale": VAE["patch"],
+        "size": [128, 96],
         "latent_scale": latent_scale,
         "unet": unet_config(2 * LATENT_CHANNELS + 1 + DENSE_POSE_CHANNELS),
         "unet_encoder": unet_config(LATENT_CHANNELS + DENSE_POSE_CHANNELS),

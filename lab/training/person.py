@@ -35,19 +35,23 @@ LAYERS = ("up.1.1", "up.2.1")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Weights of the losses, and when they apply.
+    """Weights of the losses, and which timesteps are drawn.
 
-    leffa_from: the part of the run after which the Leffa loss joins; leffa_below: only for
-    timesteps below it; tau: its temperature; pure_noise: share of samples at the last timestep.
+    leffa_below: the Leffa loss is for timesteps below it; tau: its temperature. pure_noise: share
+    of samples at the last timestep; the others' are 999 sigmoid(N(noise_mean, 1.2)).
     """
 
     flow: float = 1.0
-    leffa: float = 0.1
-    leffa_from: float = 0.6
+    leffa: float = 0.0
     leffa_below: int = 500
     tau: float = 2.0
     pure_noise: float = 0.45
+    noise_mean: float = 1.0
     batch: int = 8
+
+
+Phases = tuple[tuple[float, Recipe], ...]
+PHASES: Phases = ((0.0, Recipe()), (0.6, Recipe(leffa=0.1, pure_noise=0.3, noise_mean=0.0)))
 
 
 @dataclass
@@ -138,12 +142,12 @@ def flow_l1(flow: Tensor, truth: Tensor, visible: Tensor) -> Tensor:
     return ((flow - mean).abs() * share).sum() / share.sum().clamp_min(1) / 2
 
 
-def draw_timesteps(count: int, pure_noise: float, g: torch.Generator) -> Tensor:
-    """A large share of pure noise, the rest sigmoid(N(1, 1.2)): otherwise average colour leaks
+def draw_timesteps(count: int, recipe: Recipe, g: torch.Generator) -> Tensor:
+    """A large share of pure noise, the rest sigmoid(N(m, 1.2)): otherwise average colour leaks
     through the noisy latent and the model never learns to take it from the reference.
     """
-    t = torch.sigmoid(torch.randn(count, generator=g) * 1.2 + 1.0) * 999
-    pure = torch.rand(count, generator=g) < pure_noise
+    t = torch.sigmoid(torch.randn(count, generator=g) * 1.2 + recipe.noise_mean) * 999
+    pure = torch.rand(count, generator=g) < recipe.pure_noise
     return torch.where(pure, torch.full_like(t, 999), t).round().long()
 
 
@@ -154,16 +158,17 @@ class PersonLoss:
     """
 
     def __init__(
-        self, unet: SiteUNet, reference: SiteUNet, batches: PairBatches, recipe: Recipe, steps: int
+        self, unet: SiteUNet, reference: SiteUNet, batches: PairBatches, phases: Phases, steps: int
     ) -> None:
         self.unet, self.reference = unet, reference
-        self.batches, self.recipe, self.steps = batches, recipe, steps
+        self.batches, self.phases, self.steps = batches, phases, steps
         self.schedule = NoiseSchedule()
 
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
-        batch, recipe = self.batches.draw(g), self.recipe
+        batch = self.batches.draw(g)
+        recipe = [r for share, r in self.phases if share * self.steps <= step][-1]
         count = len(batch.target)
-        t = draw_timesteps(count, recipe.pure_noise, g)
+        t = draw_timesteps(count, recipe, g)
         a = self.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
         noise = torch.randn(batch.target.shape, generator=g)
         noisy = a.sqrt() * batch.target + (1 - a).sqrt() * noise
@@ -182,7 +187,7 @@ class PersonLoss:
         if recipe.flow:
             losses = [flow_l1(f, batch.flow, batch.visible) for f in tap.flows(1.0, False)]
             terms["flow"] = torch.stack(losses).mean()
-        if recipe.leffa and step >= recipe.leffa_from * self.steps:
+        if recipe.leffa:
             early = (t < recipe.leffa_below).float()[:, None, None, None]
             losses = [
                 leffa_loss(f, batch.source_picture, batch.target_picture, batch.person * early)
@@ -200,12 +205,14 @@ def make_trainer(
     config: dict,
     checkpoint: Path,
     schedule: Schedule,
-    recipe: Recipe,
+    phases: Phases,
     seed: int,
 ) -> tuple[Trainer, PersonLoss]:
-    """The trainer and its loss; resumes when the checkpoint exists."""
+    """The trainer and its loss; resumes when the checkpoint exists. phases: (share of the run from
+    which it counts, recipe), the first from 0.
+    """
     torch.manual_seed(seed)
     unet, reference = make_person(config)
     trainer = Trainer({"unet": unet, "unet_encoder": reference}, schedule, checkpoint, seed)
-    batches = PairBatches(shards, vae, recipe.batch)
-    return trainer, PersonLoss(SiteUNet(unet), SiteUNet(reference), batches, recipe, schedule.steps)
+    batches = PairBatches(shards, vae, phases[0][1].batch)
+    return trainer, PersonLoss(SiteUNet(unet), SiteUNet(reference), batches, phases, schedule.steps)

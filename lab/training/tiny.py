@@ -10,7 +10,7 @@ from . import autoencoder
 from .data import Shards
 from .loop import Schedule, Trainer
 from .models import person_config, save_person
-from .person import Recipe, make_trainer
+from .person import PHASES, make_trainer
 
 SEED = 1
 TRAIN_SETS, HELDOUT_SETS = 2624, 256
@@ -44,7 +44,7 @@ def train_person(data: Path, vae: PatchAutoencoder, checkpoint: Path, steps: int
     shards = Shards(data)
     shards.refresh()
     schedule = Schedule(steps, decay=PERSON_DECAY)
-    trainer, loss = make_trainer(shards, vae, person_config(), checkpoint, schedule, Recipe(), SEED)
+    trainer, loss = make_trainer(shards, vae, person_config(), checkpoint, schedule, PHASES, SEED)
 
     def refresh_now_and_then() -> bool:
         if trainer.step % 100 == 0:

@@ -129,9 +129,9 @@ def test_batches_mask_what_try_on_repaints(shards, vae):
 
 def quick_run(tmp_path, shards, vae, name: str, steps: int, until=lambda: False):
     schedule = Schedule(steps, warmup=2)
-    recipe = Recipe(leffa_from=0.5, batch=2)
+    phases = ((0.0, Recipe(batch=2)), (0.5, Recipe(batch=2, leffa=0.1)))
     trainer, loss = make_trainer(
-        shards, vae, person_config(), tmp_path / f"{name}.safetensors", schedule, recipe, seed=3
+        shards, vae, person_config(), tmp_path / f"{name}.safetensors", schedule, phases, seed=3
     )
     seen = []
 
