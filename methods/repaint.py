@@ -11,6 +11,7 @@ from .framing import fit_mask, fit_picture, same_proportions
 from .person import check_dense_pose, encode_dense_pose, generator_concat, latent_mask
 
 GREY = 0.5
+MOST = 256
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ def area(
     dense_pose, picture: [1 or B, H', W', 3 or 4], 0..1. Masks: [1 or B, H', W'], 0..1; the hand
     mask is taken out of the garment mask, or out of everything. The picture's size counts, or the
     dense pose's without one, cropped at the right and bottom to a multiple of `multiple`. Others
-    must have the same proportions and are scaled. Raises ValueError for what does not fit.
+    must have the same proportions and are scaled. Raises ValueError for what does not fit, and for
+    more than 256x256 cells of that many pixels: attention over them would take hours.
     """
     dense_pose = dense_pose[..., :3]
-    check_dense_pose(dense_pose)
     if picture is None and (garment_mask is not None or hand_mask is not None):
         raise ValueError(
             "A mask says which part of a picture is repainted, but there is no picture. Connect "
@@ -47,15 +48,12 @@ def area(
         )
     frame = dense_pose if picture is None else picture[..., :3]
     height, width = frame.shape[1:3]
+    h, w = _whole_cells(height, width, multiple)
+    check_dense_pose(dense_pose)
     if not same_proportions(tuple(dense_pose.shape[1:3]), (height, width)):
         raise ValueError(
             f"Expected a dense pose with the proportions of the person picture, {width}x{height}; "
             f"got {dense_pose.shape[2]}x{dense_pose.shape[1]}. Render it for this picture."
-        )
-    h, w = height // multiple * multiple, width // multiple * multiple
-    if not h or not w:
-        raise ValueError(
-            f"Expected a picture of at least {multiple}x{multiple} pixels; got {width}x{height}."
         )
     masks = [
         None if mask is None else fit_mask(mask, frame, name)
@@ -64,12 +62,28 @@ def area(
     mask = masks[0]
     if masks[1] is not None:
         mask = (1 - masks[1]) * (1 if mask is None else mask)
-    given = [t for t in (dense_pose, picture, garment_mask, hand_mask) if t is not None]
-    b = max(len(t) for t in given)
+    b = max(len(dense_pose), len(frame))
     parts = {"dense_pose": fit_picture(dense_pose, height, width, exact=True)}
     parts |= {} if picture is None else {"picture": frame}
     parts |= {} if mask is None else {"mask": mask}
     return Area(**{name: _batch(t[:, :h, :w], b, name) for name, t in parts.items()})
+
+
+def _whole_cells(height: int, width: int, side: int) -> tuple[int, int]:
+    """The size cropped to whole cells of side x side pixels; at least 1, at most MOST^2 of them."""
+    h, w = height // side * side, width // side * side
+    if not h or not w:
+        raise ValueError(
+            f"Expected a picture of at least {side}x{side} pixels; got {width}x{height}. Give a "
+            "larger one."
+        )
+    if h * w > (MOST * side) ** 2:
+        raise ValueError(
+            f"Expected a picture of at most {MOST * side}x{MOST * side} pixels, or as many in "
+            f"other proportions; got {width}x{height}. Scale it down, and its masks and dense pose "
+            "with it (the dense pose without blending)."
+        )
+    return h, w
 
 
 def _batch(x: Tensor, count: int, name: str) -> Tensor:

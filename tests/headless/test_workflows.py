@@ -135,6 +135,17 @@ def test_tiny_and_huge_references_go_through(run, tmp_path, size):
     assert Image.open(result.images[0]).size == (96, 128)
 
 
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [((1, 1), "at least 4x4 pixels; got 1x1"), ((8000, 6000), "at most 1024x1024 .* 8000x6000")],
+)
+def test_a_person_too_small_or_too_large_is_named_at_once(run, tmp_path, size, says):
+    path = tmp_path / "me.png"
+    Image.new("RGB", size, (200, 150, 100)).save(path, compress_level=1)
+    with pytest.raises(NodeError, match=f'"Person conditioning" .*{says}'):
+        run("try_on", {"Load person.image": path})
+
+
 def test_a_photo_is_no_dense_pose(run):
     with pytest.raises(NodeError, match=r"dense pose") as caught:
         run("pose_transfer", {"Load target pose.image": "person_a.png"})

@@ -79,6 +79,12 @@ def test_one_for_all_in_a_batch(person):
     assert area(dense_pose(), person.expand(2, -1, -1, -1)).dense_pose.shape[0] == 2
 
 
+def test_a_mask_may_come_without_a_batch(person):
+    mask = torch.zeros(H, W)
+    mask[8:16] = 1
+    assert torch.equal(area(dense_pose(), person, mask).mask, mask[None])
+
+
 def test_the_pose_is_scaled_to_the_person_and_stays_a_pose(person):
     whole = area(dense_pose(2 * H, 2 * W), person)
     assert torch.equal(whole.dense_pose, dense_pose())
@@ -109,7 +115,11 @@ def test_alpha_is_left_out():
         ),
         (
             {"dense_pose": dense_pose(2, 2), "picture": torch.rand(1, 3, 3, 3)},
-            "at least 4x4 pixels; got 3x3",
+            "at least 4x4 pixels; got 3x3. Give a larger one",
+        ),
+        (
+            {"picture": torch.zeros(1).expand(1, 6000, 8000, 3)},
+            "at most 1024x1024 pixels, or .*; got 8000x6000. Scale it down",
         ),
         (
             {"dense_pose": dense_pose(batch=3), "picture": torch.rand(2, H, W, 3)},
