@@ -26,10 +26,13 @@ from .schema import (
     Vae,
 )
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+
 
 def _image_input() -> Any:
     here = Path(folders.get_input_directory())
-    names = sorted(entry.name for entry in here.iterdir()) if here.is_dir() else []
+    found = here.iterdir() if here.is_dir() else []
+    names = sorted(entry.name for entry in found if entry.suffix.lower() in PICTURES)
     return Combo.Input("image", options=names, upload=UploadType.image)
 
 

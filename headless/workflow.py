@@ -102,7 +102,7 @@ def _from_png(path: Path) -> Workflow:
             chunks = dict(picture.info)
         prompt = json.loads(chunks["prompt"])
         graph = json.loads(chunks["workflow"]) if "workflow" in chunks else None
-    except (KeyError, UnidentifiedImageError, OSError, json.JSONDecodeError) as error:
+    except (KeyError, UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         came = "one without" if isinstance(error, KeyError) else str(error)
         todo = "Give a picture as ComfyUI or Mannequin saved it, or an API-format JSON file."
         raise WorkflowError(

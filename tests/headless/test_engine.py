@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mannequin.headless import NodeError, Progress, run_workflow
+from mannequin.headless import NodeError, Progress, WorkflowError, run_workflow
 
 
 class Journal(Progress):
@@ -148,6 +148,15 @@ def test_a_picture_without_workflow_is_refused(run, tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "plain.png")
     with pytest.raises(ValueError, match="expected a PNG that carries its workflow"):
         run(tmp_path / "plain.png")
+
+
+def test_a_broken_picture_as_workflow_is_refused(run, prompt, tmp_path):
+    whole = run(prompt).images[0].read_bytes()
+    for name, content in (("cut", whole[: len(whole) // 2]), ("spoilt", whole.replace(b"IDAT", b"IxAT"))):
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(content)
+        with pytest.raises(WorkflowError, match=f"{name}.png: expected a PNG that carries"):
+            run(path)
 
 
 def test_the_graph_in_a_saved_picture_shows_the_values_used(run, prompt, tmp_path):

@@ -74,6 +74,12 @@ def test_all_our_nodes_and_the_core_nodes_are_found():
     assert all(found[name].GET_SCHEMA().node_id == name for name in found)
 
 
+def test_load_image_lists_pictures_only():
+    options = registry()["LoadImage"].GET_SCHEMA().inputs[0].options
+    assert "person_a.png" in options
+    assert not [name for name in options if not name.endswith(".png")]
+
+
 def test_two_nodes_of_one_name_are_refused():
     node = registry()["LoadImage"]
     with pytest.raises(ValueError, match="two node classes are called LoadImage"):
