@@ -29,6 +29,9 @@ app = typer.Typer(
 people = typer.Typer(help="Synthetic people with ground truth.", no_args_is_help=True)
 app.add_typer(people, name="people")
 
+OutFolder = Annotated[
+    Path, typer.Option("--out", "-o", file_okay=False, help="Folder for the pictures.")
+]
 WorkflowFile = Annotated[
     Path, typer.Argument(help="API-format workflow JSON, or a PNG that carries its workflow.")
 ]
@@ -41,15 +44,14 @@ Settings = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of every node that has one.")]
+FirstSeed = Annotated[int, typer.Option(min=0, help="Seed of the people.")]
 
 
 @app.command()
 def run(
     workflow: WorkflowFile,
     settings: Settings = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path(
-        "out"
-    ),
+    out: OutFolder = Path("out"),
     seed: Seed = None,
 ) -> None:
     """Run a workflow and print the paths of the pictures it saved."""
@@ -61,7 +63,7 @@ def run(
 
 @app.command()
 def validate(workflow: WorkflowFile, settings: Settings = None, seed: Seed = None) -> None:
-    """Check a workflow, report everything that is wrong with it, run nothing."""
+    """Say everything that is wrong with a workflow; run nothing."""
     with _exit_codes():
         from .headless.params import parse_settings
         from .headless.run import prepare
@@ -73,7 +75,7 @@ def validate(workflow: WorkflowFile, settings: Settings = None, seed: Seed = Non
 
 @app.command()
 def nodes() -> None:
-    """List the nodes that workflows can use here, with their inputs and outputs."""
+    """List the nodes that workflows can use, with all inputs."""
     with _exit_codes():
         from .headless.registry import registry
         from .headless.validate import describe
@@ -88,12 +90,8 @@ def nodes() -> None:
 
 
 @app.command()
-def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path(
-        "out/demo"
-    ),
-) -> None:
-    """Run the example workflows, time them, measure them against ground truth."""
+def demo(out: OutFolder = Path("out/demo")) -> None:
+    """Run the examples and measure them against ground truth."""
     with _exit_codes():
         results = {}
         for name in DEMO:
@@ -109,9 +107,9 @@ def demo(
 
 @people.command()
 def render(
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    count: Annotated[int, typer.Option(help="How many sets of four pictures.")] = 8,
-    seed: Annotated[int, typer.Option(help="Seed of the first set.")] = 0,
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write.")],
+    count: Annotated[int, typer.Option(min=1, help="How many sets of four pictures.")] = 8,
+    seed: FirstSeed = 0,
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
 ) -> None:
     """Render synthetic people into a folder, with a contact sheet."""
@@ -125,11 +123,17 @@ def render(
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark, for example pose-transfer.")],
-    out: Annotated[Path, typer.Option(help="JSON file for the figures.")],
-    seed: Annotated[int, typer.Option(help="Seed of the held-out people.")] = 0,
-    pairs: Annotated[int | None, typer.Option(help="How many picture pairs.")] = None,
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.", dir_okay=False)],
+    seed: FirstSeed = 0,
+    pairs: Annotated[int | None, typer.Option(min=1, help="How many picture pairs.")] = None,
 ) -> None:
-    """Measure something; writes one flat JSON of figures beside its table and sheet."""
+    """Measure: a JSON file of figures, with a table and a sheet."""
+    if out.suffix != ".json":
+        raise typer.BadParameter(
+            f"expected a file name ending in .json, came {str(out)!r}. The table and the sheet "
+            "take its name with other endings.",
+            param_hint="--out",
+        )
     with _exit_codes():
         measure = _part("lab.benchmarks", name, "run")
         options = {} if pairs is None else {"pairs": pairs}
@@ -145,9 +149,12 @@ def bench(
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def train(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Which recipe, for example person.")],
+    name: Annotated[str, typer.Argument(help="Which recipe, for example tiny.")],
 ) -> None:
-    """Train weights; all further arguments go to the recipe."""
+    """Train weights; further arguments go to the recipe.
+
+    `mannequin train NAME -- --help` lists them.
+    """
     with _exit_codes():
         _part("lab.training", name, "main")(context.args)
 

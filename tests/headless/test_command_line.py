@@ -125,6 +125,40 @@ def test_pairs_are_refused_by_a_benchmark_without_pairs(mannequin, monkeypatch):
     assert "leffa does not measure pairs" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("bench", "leffa", "--out", "figures"), "expected a file name ending in .json, came"),
+        (("bench", "leffa", "--out", "x.json", "--seed", -1), "--seed"),
+        (("bench", "pose-transfer", "--out", "x.json", "--pairs", 0), "--pairs"),
+        (("people", "render", "folk", "--seed", -1), "--seed"),
+        (("people", "render", "folk", "--count", 0), "--count"),
+        (("people", "render", "taken"), "is a file"),
+        (("run", "greys.json", "--out", "taken"), "is a file"),
+        (("demo", "--out", "taken"), "is a file"),
+    ],
+)
+def test_impossible_options_are_refused_before_anything_runs(
+    mannequin, workflow, tmp_path, arguments, says
+):
+    (tmp_path / "taken").write_text("mine")
+    done = mannequin(*arguments)
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["greys.json", "taken"]
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_every_command_explains_itself(mannequin):
+    commands = ("run", "validate", "nodes", "demo", "bench", "train", "people")
+    overview = mannequin("--help").stdout
+    assert "Exit codes" in overview and "..." not in overview.replace("[ARGS]...", "")
+    for command in commands:
+        assert f"  {command}" in overview
+        assert mannequin(command, "--help").exit_code == 0
+    assert "NODE.INPUT=VALUE" in mannequin("run", "--help").stdout
+
+
 def test_an_unknown_benchmark_lists_those_there_are(mannequin):
     done = mannequin("bench", "nonsense", "--out", "x.json")
     assert done.exit_code == 2
