@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 ROOMS = ("unet", "unet_encoder", "vae")
+NEEDED = (*ROOMS, "latent_channels", "latent_scale", "downscale", "zero_terminal_snr")
+UNDERSTOOD = {"prediction": "sample", "dense_pose": "iuv-features"}
 
 
 @dataclass(frozen=True)
@@ -49,4 +51,29 @@ def read(path: Path) -> PersonWeights:
             f"missing {', '.join(missing) or 'the metadata'}. Choose a file from the list of "
             "Load Person Model."
         )
-    return PersonWeights(json.loads(metadata["mannequin"]), tensors)
+    return PersonWeights(_config(path, metadata["mannequin"]), tensors)
+
+
+def _config(path: Path, text: str) -> dict[str, Any]:
+    """The configuration in the metadata, if it is one that the hosts understand."""
+    again = "Train or convert it again with this version of Mannequin."
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: expected JSON in the metadata's 'mannequin' entry; got {text[:40]!r} "
+            f"({error}). {again}"
+        ) from error
+    missing = [key for key in NEEDED if not isinstance(config, dict) or key not in config]
+    if missing:
+        raise ValueError(
+            f"{path}: expected a configuration with {', '.join(NEEDED)}; missing "
+            f"{', '.join(missing)}. {again}"
+        )
+    for key, value in UNDERSTOOD.items():
+        if config.get(key) != value:
+            raise ValueError(
+                f"{path}: expected a model whose {key} is {value!r}; got {config.get(key)!r}. "
+                f"{again}"
+            )
+    return config

@@ -9,7 +9,7 @@ from mannequin.hosts import diffusers as host
 from mannequin.hosts.sampling import NoiseSchedule, noise_levels
 from mannequin.hosts.sites import Call
 from mannequin.hosts.unet import SiteUNet
-from mannequin.lab.training.models import build, unet_config
+from mannequin.lab.training.models import build, person_config, unet_config
 from mannequin.methods.leffa import FlowRecord, Leffa, Reference
 from mannequin.methods.person import DENSE_POSE_CHANNELS
 from mannequin.methods.site import Method, Step
@@ -181,6 +181,7 @@ def test_encoding_crops_to_whole_patches_and_refuses_less(loaded):
 
 def bad_file(tmp_path, kind: str):
     path = tmp_path / f"{kind}.safetensors"
+    config = None
     if kind == "empty":
         path.write_bytes(b"")
     elif kind == "truncated":
@@ -189,9 +190,16 @@ def bad_file(tmp_path, kind: str):
     elif kind == "foreign":
         save_file({"a": torch.zeros(1)}, path)
     elif kind == "misfit":
+        config = json.dumps(person_config())
+    elif kind == "no configuration":
+        config = json.dumps({"unet": unet_config(4)})
+    elif kind == "no JSON":
+        config = "{unet"
+    elif kind == "other prediction":
+        config = json.dumps({**person_config(), "prediction": "epsilon"})
+    if config is not None:
         tensors = {f"{room}.a": torch.zeros(1) for room in ("unet", "unet_encoder", "vae")}
-        config = {room: unet_config(4) for room in ("unet", "unet_encoder")}
-        save_file(tensors, path, {"mannequin": json.dumps(config)})
+        save_file(tensors, path, {"mannequin": config})
     return path
 
 
@@ -203,6 +211,9 @@ def bad_file(tmp_path, kind: str):
         ("truncated", "not a whole safetensors file"),
         ("foreign", "not a Mannequin person model"),
         ("misfit", "do not fit their configuration"),
+        ("no configuration", "expected a configuration with .*; missing unet_encoder, vae"),
+        ("no JSON", "expected JSON in the metadata's 'mannequin' entry; got '{unet'"),
+        ("other prediction", "expected a model whose prediction is 'sample'; got 'epsilon'"),
     ],
 )
 def test_bad_model_files_are_named(tmp_path, kind, message):
