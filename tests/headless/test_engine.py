@@ -152,7 +152,10 @@ def test_a_picture_without_workflow_is_refused(run, tmp_path):
 
 def test_a_broken_picture_as_workflow_is_refused(run, prompt, tmp_path):
     whole = run(prompt).images[0].read_bytes()
-    for name, content in (("cut", whole[: len(whole) // 2]), ("spoilt", whole.replace(b"IDAT", b"IxAT"))):
+    for name, content in (
+        ("cut", whole[: len(whole) // 2]),
+        ("spoilt", whole.replace(b"IDAT", b"IxAT")),
+    ):
         path = tmp_path / f"{name}.png"
         path.write_bytes(content)
         with pytest.raises(WorkflowError, match=f"{name}.png: expected a PNG that carries"):
