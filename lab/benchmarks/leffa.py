@@ -31,10 +31,10 @@ from .metrics import flow_epe, garment, psnr, ssim
 from .sampling import pose_transfer
 
 SETS, HELDOUT, SEEDS = 512, 64, 3
-FIRST_STEPS, SECOND_STEPS = 400, 300
+FIRST_STEPS, SECOND_STEPS = 400, 150
 FIRST = Recipe(pure_noise=0.3)
 WITHOUT = Recipe(flow=0.0, pure_noise=0.3, noise_mean=0.0)
-WITH = replace(WITHOUT, leffa=0.3)
+WITH = replace(WITHOUT, leffa=0.5)
 SECOND_RATE = 3e-4
 FIGURES = ("flow_epe", "garment_ssim", "person_psnr")
 

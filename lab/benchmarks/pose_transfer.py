@@ -93,7 +93,7 @@ def run(
         "model": pictures["result"],
         "with detail": pictures["detailed"],
     }
-    contact_sheet({k: v[:24] for k, v in columns.items()}).save(out.with_suffix(".png"))
+    contact_sheet({k: v[:24] for k, v in columns.items()}).save(out.with_suffix(".jpg"), quality=88)
     return results
 
 
