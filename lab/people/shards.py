@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from .recipe import VERSION, stream
@@ -47,6 +48,20 @@ def write_shard(path: Path, seeds: range, split: str) -> Path:
     return path
 
 
+def check_shard(path: Path, seeds: range, split: str) -> None:
+    """Raises ValueError unless the shard at `path` holds these sets, made by this recipe."""
+    with safe_open(path, framework="numpy") as file:
+        facts = file.metadata()
+    wanted = f"seeds {seeds[0]} to {seeds[-1]} of {split}, {VERSION}"
+    there = json.loads(facts["seeds"])
+    came = f"seeds {there[0]} to {there[-1]} of {facts['split']}, {facts['version']}"
+    if wanted != came:
+        raise ValueError(
+            f"{path}: expected {wanted}; the file there holds {came}. Give another folder, or "
+            "remove the file."
+        )
+
+
 def write_shards(
     out: Path,
     first_seed: int,
@@ -57,9 +72,11 @@ def write_shards(
 ) -> list[Path]:
     """Renders `count` sets from `first_seed` on into shards of SETS_PER_SHARD under `out`.
 
-    Shards that already exist are left alone, so that an interrupted run goes on where it was.
+    Shards that already exist are left alone, so that an interrupted run goes on where it was;
+    others than would be written here are an error, so that no run trains on another run's people.
     `report(path, done, total)` is called after each shard.  Set OMP_NUM_THREADS=1 when
-    `processes` is more than one.  Raises ValueError for a bad split, seed, count or processes.
+    `processes` is more than one.  Raises ValueError for a bad split, seed, count or processes, and
+    for a shard of other seeds.
     """
     stream(split, first_seed)
     for name, value in (("count", count), ("processes", processes)):
@@ -72,6 +89,9 @@ def write_shards(
         seeds = range(start, min(start + SETS_PER_SHARD, first_seed + count))
         jobs.append((shard_path(out, index), seeds, split))
     missing = [job for job in jobs if not job[0].exists()]
+    for job in jobs:
+        if job not in missing:
+            check_shard(*job)
     done = len(jobs) - len(missing)
 
     def tell(path: Path) -> None:

@@ -51,6 +51,16 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, small_shards):
     assert paths[0].read_bytes() == before
 
 
+@pytest.mark.parametrize("again", [(2, 2, "train"), (0, 1, "train"), (0, 2, "heldout")])
+def test_shards_of_another_run_are_not_taken_for_this_one(tmp_path, small_shards, again):
+    (path,) = write_shards(tmp_path, 0, 2, "train")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"the file there holds seeds 0 to 1 of train.*remove"):
+        write_shards(tmp_path, *again)
+    assert path.read_bytes() == before
+    assert small_shards == [0, 1]
+
+
 def test_a_half_written_shard_is_written_again(tmp_path, small_shards):
     (tmp_path / "shard_00000.part").write_bytes(b"half")
     write_shards(tmp_path, 0, 2, "train")
