@@ -35,9 +35,9 @@ def load_person_model(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, com
     stored = weights.read(path)
     try:
         with torch.inference_mode(False):
+            vae = PersonVAE(stored)
             model = unet_patcher(stored, "unet")
             model.set_additional_models(REFERENCE, [unet_patcher(stored, "unet_encoder")])
-            vae = PersonVAE(stored)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit their configuration: {error}") from error
     model.set_attachments(CONFIG, stored.config)
@@ -45,12 +45,19 @@ def load_person_model(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, com
 
 
 class PersonLatents(comfy.latent_formats.LatentFormat):
-    """Latents as the person model's own autoencoder makes them."""
+    """Latents as the person model's own autoencoder makes them.
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    ComfyUI's preview while sampling shows the mean colour of every patch, which is linear in them.
+    """
+
+    def __init__(self, stored: weights.PersonWeights) -> None:
+        config, vae = stored.config, stored.tensors["vae"]
         self.latent_channels = config["latent_channels"]
         self.scale_factor = config["latent_scale"]
         self.spacial_downscale_ratio = config["downscale"]
+        colours = vae["synthesis"].unflatten(0, (3, -1)).mean(1) / self.scale_factor
+        self.latent_rgb_factors = colours.T.tolist()
+        self.latent_rgb_factors_bias = vae["mean"].unflatten(0, (3, -1)).mean(1).tolist()
 
 
 class PersonVAE(comfy.sd.VAE):
@@ -85,10 +92,10 @@ class PersonFamily(comfy.supported_models_base.BASE):
     unet_extra_config = {}  # noqa: RUF012
     memory_usage_factor = 2.0
 
-    def __init__(self, unet_config: dict[str, Any], config: dict[str, Any]) -> None:
+    def __init__(self, unet_config: dict[str, Any], stored: weights.PersonWeights) -> None:
         super().__init__(unet_config)
-        self.latent_format = PersonLatents(config)
-        self.sampling_settings = {"zsnr": config["zero_terminal_snr"]}
+        self.latent_format = PersonLatents(stored)
+        self.sampling_settings = {"zsnr": stored.config["zero_terminal_snr"]}
 
 
 class CleanPrediction(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
@@ -152,7 +159,7 @@ def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patche
     parameters = sum(t.numel() for t in tensors.values())
     dtype = comfy.model_management.unet_dtype(model_params=parameters)
     shape = comfy_unet_config(stored.config[room])
-    family = PersonFamily(shape, stored.config)
+    family = PersonFamily(shape, stored)
     family.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device))
     model = comfy.model_base.BaseModel(family)
     model.model_sampling = CleanPrediction(family)

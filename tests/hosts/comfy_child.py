@@ -18,6 +18,8 @@ comfy.cli_args.args.cpu = True
 comfy.cli_args.args.use_pytorch_cross_attention = True
 
 import comfy.sample  # noqa: E402
+import latent_preview  # noqa: E402
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from comfy.ldm.modules.attention import optimized_attention  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
@@ -52,6 +54,14 @@ def sample(patched, mask=None, cfg=2.5):
 def reference_attention(strength, observer=None, source=model):
     reference = leffa.Reference(given["image"], given["ref_latent"], given["ref_pose"])
     return host.patch(source, leffa.Leffa(reference, strength, observer=observer))
+
+
+def preview(latent):
+    """What ComfyUI shows of a latent while it samples, [h, w, 3]."""
+    shown = latent_preview.LatentPreviewMethod.Latent2RGB
+    latent_preview.args.preview_method = shown
+    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+    return torch.from_numpy(np.array(previewer.decode_latent_to_preview(latent)))
 
 
 class Neighbour:
@@ -99,6 +109,8 @@ mask[:, 32:96, 24:72] = 1
 out = {
     "encoded": vae.encode(given["image"]),
     "decoded": vae.decode(given["latent"]),
+    "faint": vae.decode(given["latent"] * 0.5),
+    "preview_of_faint": preview(given["latent"] * 0.5),
     "plain": sample(model),
     "strength_0": sample(reference_attention(0.0)),
     "strength_1": sample(reference_attention(1.0)),

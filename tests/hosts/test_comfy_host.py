@@ -88,6 +88,14 @@ def test_autoencoder_is_the_same(comfy_run, ours, given):
         assert_same(comfy_run[0]["decoded"], vae.decode(given["latent"]), 1e-5)
 
 
+def test_comfyui_previews_the_mean_colour_of_every_patch(comfy_run):
+    out, _ = comfy_run
+    shown = out["preview_of_faint"].float() / 255
+    patches = torch.nn.functional.avg_pool2d(out["faint"][0].movedim(-1, 0), 4).movedim(0, -1)
+    assert patches.std() > 0.02
+    torch.testing.assert_close(shown, patches, atol=1.5 / 255, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("case", "options"),
     [
