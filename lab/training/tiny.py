@@ -14,7 +14,7 @@ from .person import PHASES, make_trainer
 
 SEED = 1
 TRAIN_SETS, HELDOUT_SETS = 2624, 256
-AUTOENCODER_STEPS, PERSON_STEPS, PERSON_DECAY = 1500, 5000, 0.25
+AUTOENCODER_STEPS, PERSON_STEPS, PERSON_DECAY = 1500, 4950, 0.25
 WEIGHTS = Path(__file__).parents[2] / "weights" / "mannequin-tiny.safetensors"
 
 

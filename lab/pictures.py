@@ -1,0 +1,86 @@
+"""Thumbnails of the workflows and the README's pictures, from pictures that runs really made.
+
+`lab/pictures.sh` makes the runs and calls this with their folders: one with the examples, one with
+a photograph as the reference.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .benchmarks.sheet import contact_sheet
+
+ROOT = Path(__file__).parents[1]
+INPUTS = ROOT / "workflows" / "inputs"
+DOCS = ROOT / "docs"
+WORKFLOWS = {
+    "pose_transfer": ("person_a", "person_a_target_pose"),
+    "try_on": ("person_b", "garment_c"),
+    "two_references": ("person_a", "person_a_second", "person_a_target_pose"),
+}
+TRUTH = {"pose_transfer": "person_a_target", "try_on": "person_b_target"}
+
+
+def newest(runs: Path, prefix: str) -> Path:
+    """The last picture that a Save Image node of this prefix wrote."""
+    found = sorted(p for p in runs.glob(f"{prefix}_*.png") if p.name.rsplit("_", 2)[0] == prefix)
+    if not found:
+        raise SystemExit(f"No {prefix}_*.png in {runs}: run lab/pictures.sh.")
+    return found[-1]
+
+
+def read(path: Path) -> Tensor:
+    """[H, W, 3], 0..1"""
+    return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).astype(np.float32) / 255)
+
+
+def thumbnail(name: str, runs: Path) -> Image.Image:
+    """Inputs and, last, the result, side by side."""
+    paths = [INPUTS / f"{given}.png" for given in WORKFLOWS[name]]
+    return contact_sheet(
+        {"": torch.stack([read(p) for p in [*paths, newest(runs, f"{name}_detail")]])},
+        per_row=len(paths) + 1,
+        margin=0,
+    )
+
+
+def demo(runs: Path) -> Image.Image:
+    """The two workflows of the demo, with every stage and the truth."""
+    rows = {}
+    for name, truth in TRUTH.items():
+        results = [newest(runs, prefix) for prefix in (name, f"{name}_detail")]
+        paths = [INPUTS / f"{given}.png" for given in WORKFLOWS[name]]
+        tiles = [*paths, *results, INPUTS / f"{truth}.png"]
+        rows[name] = torch.stack([read(p) for p in tiles])
+    return contact_sheet(rows, per_row=5)
+
+
+def photograph(runs: Path) -> Image.Image:
+    """The photograph, and what each workflow makes of it: the sample, and with detail."""
+    given = Image.open(INPUTS / "photograph.png").convert("RGB").resize((96, 128), Image.LANCZOS)
+    first = torch.from_numpy(np.asarray(given).astype(np.float32) / 255)
+    rows = {
+        name: torch.stack(
+            [first, *(read(newest(runs, f"{name}{kind}")) for kind in ("", "_detail"))]
+        )
+        for name in WORKFLOWS
+    }
+    return contact_sheet(rows, per_row=3)
+
+
+def main(runs: Path, photograph_runs: Path) -> None:
+    for name in WORKFLOWS:
+        thumbnail(name, runs).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
+    DOCS.mkdir(exist_ok=True)
+    demo(runs).save(DOCS / "demo.jpg", quality=90)
+    photograph(photograph_runs).save(DOCS / "photograph.jpg", quality=90)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit("usage: python -m mannequin.lab.pictures EXAMPLES PHOTOGRAPH")
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Makes the thumbnails and the README's pictures from runs of the shipped workflows.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=.venv/bin out=out/pictures none=no_dense_pose.png photo=photograph.png
+rm -rf "$out"
+for name in pose_transfer try_on two_references; do
+  "$bin/mannequin" run "workflows/api/$name.json" -o "$out/examples"
+done
+"$bin/mannequin" run workflows/api/pose_transfer.json -o "$out/photograph" \
+  --set "Load reference.image=$photo" --set "Load reference dense pose.image=$none"
+"$bin/mannequin" run workflows/api/try_on.json -o "$out/photograph" \
+  --set "Load garment.image=$photo" --set "Load garment dense pose.image=$none"
+"$bin/mannequin" run workflows/api/two_references.json -o "$out/photograph" \
+  --set "Load second reference.image=$photo" \
+  --set "Load second reference dense pose.image=$none"
+"$bin/python" -m mannequin.lab.pictures "$out/examples" "$out/photograph"
