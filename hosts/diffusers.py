@@ -99,7 +99,7 @@ def load_person_model(path: Path) -> tuple[PersonModel, Autoencoder]:
     model = PersonModel(
         SiteUNet(networks["unet"]),
         SiteUNet(networks["unet_encoder"]),
-        NoiseSchedule(),
+        NoiseSchedule(zero_terminal_snr=config["zero_terminal_snr"]),
         config,
     )
     return model, Autoencoder(networks["vae"])

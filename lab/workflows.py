@@ -12,7 +12,7 @@ from PIL import Image
 from .graph import Node, Workflow, api, graph
 
 ROOT = Path(__file__).resolve().parents[1] / "workflows"
-STEPS, CFG, SEED = 20, 1.5, 7
+STEPS, CFG, SEED = 2, 1.5, 7
 MODEL, VAE = ("Load person model", "model"), ("Load person model", "vae")
 
 

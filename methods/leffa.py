@@ -41,14 +41,28 @@ class Reference:
         """[B, R, C + D, h, w]"""
         return torch.cat([self.latents, self.dense_pose], 2)
 
+    def grid(self, tokens: int) -> tuple[int, int]:
+        """(h, w) of the layer where one reference has so many tokens: its latents' size, halved
+        (rounding up) some times. Raises ValueError when there is no such layer.
+        """
+        h, w = self.latents.shape[-2:]
+        while h * w > tokens:
+            h, w = -(-h // 2), -(-w // 2)
+        if h * w != tokens:
+            raise ValueError(
+                f"Expected {tokens} tokens to be a halved {list(self.latents.shape[-2:])}; "
+                f"the nearest is {h}x{w}. Use the reference with the model that encoded it."
+            )
+        return h, w
+
 
 class Observer(Protocol):
     """Something that looks at the attention over the reference while it happens."""
 
     def wants(self, site: Site) -> bool: ...
 
-    def moments(self, references: int, tokens: int, site: Site) -> Tensor | None:
-        """Functions of the reference position to average, [references * tokens, c], or None."""
+    def moments(self, references: int, grid: tuple[int, int]) -> Tensor | None:
+        """Functions of the position in references of that grid to average, [R * h * w, c]."""
 
     def observe(self, site: Site, q: Tensor, k_ref: Tensor, averages: Tensor | None) -> None:
         """q [B, H, N, d], k_ref [B, H, M, d], averages [B, H, N, c] or None."""
@@ -130,7 +144,7 @@ class Leffa(Method):
         moments = None
         if watching:
             count = self.reference.count
-            moments = self.observer.moments(count, m // count, site)
+            moments = self.observer.moments(count, self.reference.grid(m // count))
         out, averages = reference_attention(
             q,
             k[:, :, :own],
@@ -162,20 +176,6 @@ def cell_centres(grid: tuple[int, int], align_corners: bool) -> Tensor:
     return torch.stack([x, y], -1).flatten(0, 1)
 
 
-def reference_grid(tokens: int, site: Site) -> tuple[int, int]:
-    """The token grid of a reference of `tokens` tokens, of the same aspect as the site's."""
-    h, w = site.grid
-    if tokens == h * w:
-        return h, w
-    height = round((tokens * h / w) ** 0.5)
-    if height == 0 or tokens % height:
-        raise ValueError(
-            f"A reference of {tokens} tokens at {site.layer} does not have the aspect of the "
-            f"picture ({h}x{w}): give references the same proportions as the result."
-        )
-    return height, tokens // height
-
-
 def flow_moments(references: int, grid: tuple[int, int]) -> Tensor:
     """[R * N, 4 R]: per reference 1, x, y and x^2 + y^2 of its own tokens, 0 of the others'."""
     xy = cell_centres(grid, align_corners=False)
@@ -187,7 +187,8 @@ def flow_moments(references: int, grid: tuple[int, int]) -> Tensor:
 class FlowRecord:
     """Where each token of a sampling run took its texture from.
 
-    Filled by `Leffa` during sampling, per step and layer; starts over with the next run.
+    Filled by `Leffa` during sampling, per step and layer; starts over with the next run, which is
+    one of other length, or one that comes to an earlier step.
     layers: the layer ids to record (those whose attention was taught to be a flow), None for all.
     """
 
@@ -195,16 +196,18 @@ class FlowRecord:
     entries: dict[tuple[int, str], tuple[tuple[int, int], float, Tensor]] = field(
         default_factory=dict
     )
+    steps: int = 0
 
     def wants(self, site: Site) -> bool:
         return any(site.step.conditional) and (self.layers is None or site.layer in self.layers)
 
-    def moments(self, references: int, tokens: int, site: Site) -> Tensor:
-        return flow_moments(references, reference_grid(tokens, site))
+    def moments(self, references: int, grid: tuple[int, int]) -> Tensor:
+        return flow_moments(references, grid)
 
     def observe(self, site: Site, q: Tensor, k_ref: Tensor, averages: Tensor | None) -> None:
-        if any(index > site.step.index for index, _ in self.entries):
+        if self.steps != site.step.total or any(i > site.step.index for i, _ in self.entries):
             self.entries.clear()
+        self.steps = site.step.total
         rows = [i for i, conditional in enumerate(site.step.conditional) if conditional]
         mean = averages[rows].float().mean(1)
         key = (site.step.index, site.layer)
@@ -251,7 +254,7 @@ class CorrespondenceTap:
     def wants(self, site: Site) -> bool:
         return site.layer in self.layers
 
-    def moments(self, references: int, tokens: int, site: Site) -> None:
+    def moments(self, references: int, grid: tuple[int, int]) -> None:
         return None
 
     def observe(self, site: Site, q: Tensor, k_ref: Tensor, averages: Tensor | None) -> None:

@@ -28,7 +28,10 @@ class Pairs:
 
 
 def render_pairs(seed: int, count: int) -> Pairs:
-    """Renders `count` held-out people in two poses each; the seed fixes everything."""
+    """Renders `count` held-out people in two poses each; the seed fixes everything.
+
+    Seed 0 shares people with the sets that settings were chosen on: report others.
+    """
     from ..people import render_set
 
     generator = torch.Generator().manual_seed(seed)

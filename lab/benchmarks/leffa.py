@@ -149,7 +149,7 @@ def run(seed: int, out: Path, data: Path | None = None) -> dict[str, float]:
             figures[f"{figure}_{name}"] = statistics.mean(values)
             figures[f"{figure}_{name}_std"] = statistics.stdev(values)
     out.write_text(json.dumps(figures, indent=1))
-    out.with_suffix(".md").write_text(table(figures))
+    out.with_suffix(".md").write_text(table(figures), encoding="utf-8")
     return figures
 
 
@@ -157,7 +157,8 @@ def table(figures: dict[str, float]) -> str:
     """Means and standard deviations over the seeds."""
     rows = [
         f"`mannequin bench leffa --seed {figures['seed']}`: {SEEDS} seeds, {FIRST_STEPS} + "
-        f"{SECOND_STEPS} steps of 8 pictures at 64x48, {HELDOUT} held-out pairs",
+        f"{SECOND_STEPS} steps of 8 pictures at 64x48, {HELDOUT} held-out pairs; weight of the "
+        f"Leffa loss {WITH.leffa} (mean over pixels); only the first phase is shown the true flow",
         "",
         "| | flow error (px at 64x48) | garment SSIM | person PSNR |",
         "|---|---|---|---|",

@@ -18,7 +18,7 @@ from .sampling import pose_transfer
 from .sheet import contact_sheet
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "mannequin-tiny.safetensors"
-STEPS, CFG = 20, 1.5
+STEPS, CFG = 2, 1.5
 
 
 def figures(pairs: Pairs, result: Tensor, warped: Tensor, detailed: Tensor) -> dict[str, float]:
@@ -80,12 +80,12 @@ def run(
 ) -> dict[str, float]:
     """Renders, samples, measures; writes `out` (JSON), and beside it a table and a sheet."""
     out = Path(out)
-    held = render_pairs(seed, pairs)
     model, vae = host.load_person_model(weights)
+    held = render_pairs(seed, pairs)
     results, pictures = evaluate(model, vae, held, seed, steps, cfg)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"seed": seed, "pairs": pairs, **results}, indent=1))
-    out.with_suffix(".md").write_text(table(results, seed, pairs))
+    out.with_suffix(".md").write_text(table(results, seed, pairs), encoding="utf-8")
     columns = {
         "source": held.source,
         "target": held.target,

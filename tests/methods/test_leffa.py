@@ -143,6 +143,38 @@ def test_a_new_run_starts_a_new_record():
     assert [key[0] for key in record.entries] == [0]
 
 
+def test_a_run_of_another_length_starts_a_new_record():
+    record = FlowRecord()
+    method = Leffa(reference(), start=0.5, observer=record)
+    q = torch.randn(1, 1, H * W, C + D)
+    attend(method, step(1, total=2), q)
+    for index in (2, 3):
+        attend(method, step(index, total=4), q)
+    assert [key[0] for key in record.entries] == [2, 3]
+
+
+@pytest.mark.parametrize("grid", [(H, W), (W, H), (5, 5), (2, 9)])
+def test_the_flow_is_the_references_whatever_the_proportions_of_the_result(grid):
+    record = FlowRecord()
+    method = Leffa(reference(), observer=record)
+    now = step()
+    method.prepare(now, run_reference)
+    tokens = F.normalize(method.bank["up.0.0"], dim=-1)
+    n = grid[0] * grid[1]
+    looked_at = torch.arange(n) % (H * W)
+    q = 200 * tokens[:, looked_at][:, None]
+    keys = torch.cat([torch.zeros(1, n, C + D), tokens], 1)[:, None]
+    method.attend(q, keys, keys, Site("self", "up.0.0", 1, grid, now))
+    centres = cell_centres((H, W), align_corners=False)[looked_at].view(*grid, 2)
+    torch.testing.assert_close(record.field().xy[0, 0], centres, atol=1e-3, rtol=0)
+
+
+def test_tokens_of_no_layer_are_an_error():
+    assert reference().grid(2 * 2) == (2, 2)
+    with pytest.raises(ValueError, match="Expected 5 tokens to be a halved"):
+        reference().grid(5)
+
+
 def test_an_empty_record_is_an_error():
     with pytest.raises(ValueError, match="run the sampler first"):
         FlowRecord().field()
