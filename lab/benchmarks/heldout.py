@@ -1,11 +1,14 @@
 """Held-out pairs as a benchmark sees them: pictures, imperfect dense poses, and the truth."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..people.estimator import degrade_dense_pose
+
+SPLIT, SPACING = "heldout", 100_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,13 @@ class Pairs:
         return len(self.source)
 
 
+def people_of(seed: int, count: int) -> list[dict[str, Any]]:
+    """The attributes of the people that `render_pairs` renders."""
+    from ..people import recipe_of
+
+    return [recipe_of(seed * SPACING + i, SPLIT).attributes()["people"][0] for i in range(count)]
+
+
 def render_pairs(seed: int, count: int) -> Pairs:
     """Renders `count` held-out people in two poses each; the seed fixes everything.
 
@@ -37,7 +47,7 @@ def render_pairs(seed: int, count: int) -> Pairs:
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[Tensor]] = {k: [] for k in Pairs.__dataclass_fields__}
     for i in range(count):
-        person = render_set(seed * 100_000 + i, "heldout")
+        person = render_set(seed * SPACING + i, SPLIT)
         pair = next(k for k, (s, t) in enumerate(person.pairs.tolist()) if (s, t) == (0, 1))
         image = torch.from_numpy(person.image)
         poses = degrade_dense_pose(torch.from_numpy(person.dense_pose[:2]), generator)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...hosts import diffusers as host
 from ...methods.flow import detail_transfer, resize
-from .heldout import Pairs, render_pairs
+from .groups import by_group, flat, group_table
+from .heldout import Pairs, people_of, render_pairs
 from .metrics import detail_correlation, flow_epe, garment, nearest_iuv_warp, psnr, ssim
 from .sampling import pose_transfer
 from .sheet import contact_sheet
@@ -84,8 +85,12 @@ def run(
     held = render_pairs(seed, pairs)
     results, pictures = evaluate(model, vae, held, seed, steps, cfg)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"seed": seed, "pairs": pairs, **results}, indent=1))
-    out.with_suffix(".md").write_text(table(results, seed, pairs), encoding="utf-8")
+    kinds = {"_detail": pictures["detailed"], "_warp": pictures["warped"]}
+    groups = by_group(held, people_of(seed, pairs), kinds)
+    everything = {"seed": seed, "pairs": pairs, **results, **flat(groups)}
+    out.write_text(json.dumps(everything, indent=1))
+    text = f"{table(results, seed, pairs)}\nBy groups of people:\n\n{group_table(groups)}"
+    out.with_suffix(".md").write_text(text, encoding="utf-8")
     columns = {
         "source": held.source,
         "target": held.target,

@@ -71,3 +71,24 @@ def test_nearest_iuv_fetches_the_same_surface_point(picture):
     warped = nearest_iuv_warp(picture[0], pose, flipped)
     assert torch.equal(warped, picture[0].flip(1))
     assert torch.equal(nearest_iuv_warp(picture[0], pose, torch.zeros_like(pose)), picture[0])
+
+
+def test_groups_are_measured_apart(picture):
+    from mannequin.lab.benchmarks.groups import by_group, flat, group_table
+    from mannequin.lab.benchmarks.heldout import Pairs
+
+    target = picture.expand(2, -1, -1, -1)
+    label = torch.full((2, 24, 18), 3, dtype=torch.uint8)
+    nothing = torch.zeros(2, 24, 18, 2)
+    pairs = Pairs(target, target, target, target, label, nothing, label > 0)
+    people = [
+        {"skin_tone": tone, "gender": "female", "age": "young", "build": "slim"} for tone in (0, 5)
+    ]
+    out = target.clone()
+    out[1] += 0.1
+    groups = by_group(pairs, people, {"_detail": out, "_warp": target})
+    assert groups["gender female"]["pairs"] == 2
+    assert groups["skin tone 0"]["person_psnr_detail"] == 100
+    assert groups["skin tone 5"]["person_psnr_detail"] == pytest.approx(20, abs=1e-3)
+    assert flat(groups)["garment_ssim_warp_skin_tone_5"] == pytest.approx(1)
+    assert "| skin tone 5 | 1 | 20.00 | 100.00 |" in group_table(groups)
