@@ -4,6 +4,7 @@ The generator's self-attention also sees the tokens of a reference network; the 
 reference is a flow field, and a loss in training teaches every query where to look.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -152,7 +153,7 @@ class Leffa(Method):
             k_ref,
             v_ref,
             None if moments is None else moments.to(q),
-            torch.tensor(self.strength).log().item(),
+            math.log(self.strength),
         )
         if watching:
             self.observer.observe(site, q, k_ref, averages)

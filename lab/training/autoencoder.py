@@ -75,8 +75,6 @@ def train(
     print(json.dumps({"linear": evaluate(vae, heldout)}), flush=True)
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        if step % 200 == 0:
-            shards.refresh()
         sets = torch.randint(shards.sets, (batch,), generator=generator)
         which = torch.randint(4, (batch,), generator=generator)
         x = pictures(shards.gather("image", sets, which))

@@ -40,18 +40,12 @@ def main(arguments: list[str]) -> None:
 
 
 def train_person(data: Path, vae: PatchAutoencoder, checkpoint: Path, steps: int) -> Trainer:
-    """Trains or resumes the person model; picks up shards that appear meanwhile."""
+    """Trains or resumes the person model."""
     shards = Shards(data)
     shards.refresh()
     schedule = Schedule(steps, decay=PERSON_DECAY)
     trainer, loss = make_trainer(shards, vae, person_config(), checkpoint, schedule, PHASES, SEED)
-
-    def refresh_now_and_then() -> bool:
-        if trainer.step % 100 == 0:
-            shards.refresh()
-        return False
-
-    trainer.run(loss, until=refresh_now_and_then)
+    trainer.run(loss)
     return trainer
 
 
