@@ -10,24 +10,24 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
+import comfy.ops
 import comfy.sd
 import comfy.supported_models_base
-import comfy.utils
 import torch
 from comfy.model_management import get_torch_device, unet_offload_device, vae_offload_device
-from torch import Tensor, nn
+from torch import Tensor
 
-from . import weights
+from . import comfy_unet, weights
 from .patches import PatchAutoencoder
+from .sites import check_concat
 
 CONFIG = "mannequin_config"
 REFERENCE = "mannequin_reference"
-COMFY_GROUPS = 32
 
 ModelPatcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
-def load_person_model(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE]:
+def load(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE]:
     """Reads a person model's file; the reference network rides along as an additional model.
 
     Raises ValueError when the file is not a person model.
@@ -35,7 +35,7 @@ def load_person_model(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, com
     stored = weights.read(path)
     try:
         with torch.inference_mode(False):
-            vae = PersonVAE(stored)
+            vae = autoencoder(stored)
             model = unet_patcher(stored, "unet")
             model.set_additional_models(REFERENCE, [unet_patcher(stored, "unet_encoder")])
     except RuntimeError as error:
@@ -44,14 +44,61 @@ def load_person_model(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, com
     return model, vae
 
 
+def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patcher.ModelPatcher:
+    """One of the two UNets in ComfyUI's key names, managed by ComfyUI."""
+    load_device = get_torch_device()
+    model = PersonNetwork(PersonFamily(stored, room, load_device))
+    comfy_unet.make_text_free(model.diffusion_model)
+    comfy_unet.set_heads(model.diffusion_model, stored.config[room])
+    shape = model.model_config.unet_config
+    comfy_unet.load(model.diffusion_model, shape, stored.tensors[room])
+    model.requires_grad_(False)
+    return ModelPatcher(model, load_device=load_device, offload_device=unet_offload_device())
+
+
+def latent_format(stored: weights.PersonWeights) -> comfy.latent_formats.LatentFormat:
+    """Scale and preview colours of the model's latents."""
+    if "patch" in stored.config["vae"]:
+        return PersonLatents(stored)
+    formats = {"sd15": comfy.latent_formats.SD15, "sdxl": comfy.latent_formats.SDXL}
+    return formats[stored.config["family"]]()
+
+
+def autoencoder(stored: weights.PersonWeights) -> comfy.sd.VAE:
+    """The tiny family's patch autoencoder or a published AutoencoderKL."""
+    config = stored.config["vae"]
+    if "patch" in config:
+        return PersonVAE(stored)
+    widths = config["block_out_channels"]
+    shape = {
+        "double_z": True,
+        "z_channels": config["latent_channels"],
+        "resolution": 256,
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": widths[0],
+        "ch_mult": [width // widths[0] for width in widths],
+        "num_res_blocks": config["layers_per_block"],
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
+    tensors = dict(stored.tensors["vae"])
+    published = widths == [128, 256, 512, 512]  # what ComfyUI takes without being told
+    params = {"ddconfig": shape, "embed_dim": config["latent_channels"]}
+    vae = comfy.sd.VAE(sd=tensors, config=None if published else {"params": params})
+    vae.throw_exception_if_invalid()
+    return vae
+
+
 class PersonLatents(comfy.latent_formats.LatentFormat):
-    """Latents as the person model's own autoencoder makes them.
+    """Latents as the tiny family's own autoencoder makes them.
 
     ComfyUI's preview while sampling shows the mean colour of every patch, which is linear in them.
     """
 
     def __init__(self, stored: weights.PersonWeights) -> None:
-        config, vae = stored.config, stored.tensors["vae"]
+        config = stored.config
+        vae = {name: t.float() for name, t in stored.tensors["vae"].items()}
         self.latent_channels = config["latent_channels"]
         self.scale_factor = config["latent_scale"]
         self.spacial_downscale_ratio = config["downscale"]
@@ -92,10 +139,40 @@ class PersonFamily(comfy.supported_models_base.BASE):
     unet_extra_config = {}  # noqa: RUF012
     memory_usage_factor = 2.0
 
-    def __init__(self, unet_config: dict[str, Any], stored: weights.PersonWeights) -> None:
-        super().__init__(unet_config)
-        self.latent_format = PersonLatents(stored)
+    def __init__(self, stored: weights.PersonWeights, room: str, load_device: torch.device) -> None:
+        config = stored.config[room]
+        super().__init__(comfy_unet.comfy_unet_config(config))
+        self.latent_format = latent_format(stored)
         self.sampling_settings = {"zsnr": stored.config["zero_terminal_snr"]}
+        self.predicts_clean = stored.config["prediction"] == "sample"
+        parameters = sum(t.numel() for t in stored.tensors[room].values())
+        dtype = comfy.model_management.unet_dtype(model_params=parameters)
+        compute = comfy.model_management.unet_manual_cast(dtype, load_device)
+        self.set_inference_dtype(dtype, compute)
+        groups = config.get("norm_num_groups", comfy_unet.COMFY_GROUPS)
+        self.custom_operations = comfy_unet.grouped(
+            comfy.ops.pick_operations(dtype, compute), groups
+        )
+
+
+class PersonNetwork(comfy.model_base.BaseModel):
+    """ComfyUI's model around one of the two UNets."""
+
+    def __init__(self, family: PersonFamily) -> None:
+        super().__init__(family)
+        if family.predicts_clean:
+            self.model_sampling = CleanPrediction(family)
+
+    def extra_conds(self, **given: Any) -> dict[str, Any]:
+        """Raises ValueError for conditioning that is not Person Conditioning's for this latent."""
+        noise, concat = given["noise"], given.get("noise_concat")
+        check_concat(concat, self.diffusion_model.in_channels - noise.shape[1])
+        if len(concat) not in (1, len(noise)) or concat.shape[-2:] != noise.shape[-2:]:
+            raise ValueError(
+                f"Expected a latent of {_sizes(concat)}; got {_sizes(noise)}. Connect the latent "
+                "of the same Person Conditioning."
+            )
+        return super().extra_conds(**given)
 
 
 class CleanPrediction(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
@@ -105,72 +182,5 @@ class CleanPrediction(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sa
         return model_output
 
 
-class TextFree(nn.Module):
-    """The cross-attention of a text-free model returns its input, as in the published code."""
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return x
-
-
-def comfy_unet_config(config: dict[str, Any]) -> dict[str, Any]:
-    """ComfyUI's arguments for a UNet2DConditionModel's configuration. Raises ValueError for
-    shapes that ComfyUI's UNet cannot take.
-    """
-    widths = config["block_out_channels"]
-    layers = config["layers_per_block"]
-    down = [int(kind.startswith("CrossAttn")) for kind in config["down_block_types"]]
-    up = [int(kind.startswith("CrossAttn")) for kind in reversed(config["up_block_types"])]
-    heads = config["attention_head_dim"]
-    if isinstance(heads, int):
-        heads = [heads] * len(widths)
-    per_head = {width // n for width, n in zip(widths, heads, strict=True)}
-    if len(per_head) > 1 and len(set(heads)) > 1:
-        raise ValueError(f"Expected equal heads or equal head widths; got {heads} for {widths}.")
-    if widths[0] % COMFY_GROUPS or any(width % widths[0] for width in widths):
-        raise ValueError(
-            f"Expected widths that are multiples of the first and of {COMFY_GROUPS}; got {widths}."
-        )
-    return {
-        "image_size": 32,
-        "in_channels": config["in_channels"],
-        "out_channels": config["out_channels"],
-        "model_channels": widths[0],
-        "channel_mult": [width // widths[0] for width in widths],
-        "num_res_blocks": [layers] * len(widths),
-        "transformer_depth": [n for n in down for _ in range(layers)],
-        "transformer_depth_output": [n for n in up for _ in range(layers + 1)],
-        "transformer_depth_middle": 1,
-        "context_dim": config["cross_attention_dim"],
-        "num_heads": heads[0] if len(per_head) > 1 else -1,
-        "num_head_channels": -1 if len(per_head) > 1 else per_head.pop(),
-        "use_spatial_transformer": True,
-        "use_linear_in_transformer": config.get("use_linear_projection", False),
-        "use_checkpoint": False,
-        "legacy": False,
-        "use_temporal_attention": False,
-        "use_temporal_resblock": False,
-    }
-
-
-def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patcher.ModelPatcher:
-    """One of the two UNets in ComfyUI's key names, managed by ComfyUI."""
-    tensors = stored.tensors[room]
-    load_device = get_torch_device()
-    parameters = sum(t.numel() for t in tensors.values())
-    dtype = comfy.model_management.unet_dtype(model_params=parameters)
-    shape = comfy_unet_config(stored.config[room])
-    family = PersonFamily(shape, stored)
-    family.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device))
-    model = comfy.model_base.BaseModel(family)
-    model.model_sampling = CleanPrediction(family)
-    for module in list(model.diffusion_model.modules()):
-        if hasattr(module, "attn2"):
-            module.attn2 = TextFree()
-        if isinstance(module, nn.GroupNorm):
-            module.num_groups = stored.config[room]["norm_num_groups"]
-    names = comfy.utils.unet_to_diffusers(shape)
-    model.diffusion_model.load_state_dict(
-        {names.get(key, key): t for key, t in tensors.items() if ".attn2." not in key}
-    )
-    model.requires_grad_(False)
-    return ModelPatcher(model, load_device=load_device, offload_device=unet_offload_device())
+def _sizes(x: Tensor) -> str:
+    return f"{len(x)} picture(s) of {x.shape[-1]}x{x.shape[-2]} cells"

@@ -13,106 +13,98 @@ from torch import Tensor
 
 from ..methods.site import Method, Step
 from . import weights
-from .patches import PatchAutoencoder
+from .networks import Autoencoder, autoencoder, unet
 from .sampling import SAMPLERS, SCHEDULERS, NoiseSchedule, noise_levels
 from .sampling import sample as run_sampler
-from .sites import Call
+from .sites import Call, check_concat, check_references
 from .unet import SiteUNet
 
-__all__ = ["SAMPLERS", "SCHEDULERS", "load_person_model", "model_config", "patch", "sample"]
+__all__ = [
+    "SAMPLERS",
+    "SCHEDULERS",
+    "guide",
+    "load_person_model",
+    "model_config",
+    "noise_table",
+    "patch",
+    "sample",
+    "sample_custom",
+]
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
+Guide = Callable[[Tensor, Tensor, float], Tensor]
+Callback = Callable[[int, int, Tensor], None]
 
 
 @dataclass(frozen=True)
 class PersonModel:
-    """The MODEL on the embedded engine's wires: networks, noise schedule, and patched methods."""
+    """The MODEL on the embedded engine's wires: networks, noise schedule, and what is patched."""
 
     unet: SiteUNet
     reference: SiteUNet
     schedule: NoiseSchedule
     config: dict[str, Any]
     methods: tuple[Method, ...] = ()
+    guides: tuple[Guide, ...] = ()
 
     def predict(self, x: Tensor, sigma: float, step: Step, concat: Tensor) -> Tensor:
         """x0 [B, C, h, w] from the noisy x = x0 + sigma noise, for the step's batch rows."""
-        timestep = self.schedule.timestep(sigma)
-        t = torch.full((len(x),), timestep, dtype=torch.long)
+        t = torch.full((len(x),), self.schedule.timestep(sigma), dtype=torch.long)
         active = tuple(m for m in self.methods if m.active(step))
         call = Call(step, tuple(x.shape[-2:]), active)
         plain = Call(step, call.size)
 
-        def run_reference(inputs: Tensor) -> dict[str, Tensor]:
-            return self.reference.features(inputs, t[:1].expand(len(inputs)), plain)
+        def run_reference(inputs: Tensor, sigma: float) -> dict[str, Tensor]:
+            times = torch.full((len(inputs),), self.schedule.timestep(sigma), dtype=torch.long)
+            return self.reference.features(inputs, times, plain)
 
         for method in active:
             method.prepare(step, run_reference)
         scaled = x / (sigma**2 + 1) ** 0.5
-        return self.unet.forward(torch.cat([scaled, concat], 1), t, call)
-
-
-@dataclass(frozen=True)
-class Autoencoder:
-    """The VAE on the embedded engine's wires, called as ComfyUI's."""
-
-    network: PatchAutoencoder
-
-    def encode(self, image: Tensor) -> Tensor:
-        """[B, H, W, 3] 0..1 -> [B, C, H / f, W / f]; H, W cropped to multiples of f, centred."""
-        f = self.network.patch
-        height, width = image.shape[1:3]
-        h, w = height // f * f, width // f * f
-        if not h or not w:
-            raise ValueError(
-                f"The picture is {width}x{height} pixels; the autoencoder needs at least {f}x{f}."
-            )
-        top, left = (height - h) // 2, (width - w) // 2
-        x = image[:, top : top + h, left : left + w, :3].movedim(-1, 1) * 2 - 1
-        return self.network.encode(x)
-
-    def decode(self, latent: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, H, W, 3] 0..1."""
-        return ((self.network.decode(latent) + 1) / 2).clamp(0, 1).movedim(1, -1)
+        predicted = self.unet.forward(torch.cat([scaled, concat], 1), t, call)
+        return predicted if self.config["prediction"] == "sample" else x - sigma * predicted
 
 
 def load_person_model(path: Path) -> tuple[PersonModel, Autoencoder]:
     """Reads a person model's file. Raises ValueError when it is not one."""
-    from diffusers import UNet2DConditionModel
-
     stored = weights.read(path)
-    config = stored.config
-    networks = {}
-    for room, kind in (
-        ("unet", UNet2DConditionModel),
-        ("unet_encoder", UNet2DConditionModel),
-        ("vae", PatchAutoencoder),
-    ):
-        with torch.inference_mode(False):
-            network = kind(**config[room])
-            try:
-                network.load_state_dict(stored.tensors[room])
-            except RuntimeError as error:
-                raise ValueError(
-                    f"{path}: the {room} weights do not fit their configuration: {error}"
-                ) from error
-            networks[room] = network.requires_grad_(False).train(False)
-    model = PersonModel(
-        SiteUNet(networks["unet"]),
-        SiteUNet(networks["unet_encoder"]),
-        NoiseSchedule(zero_terminal_snr=config["zero_terminal_snr"]),
-        config,
-    )
-    return model, Autoencoder(networks["vae"])
+    with torch.inference_mode(False):
+        try:
+            model = PersonModel(
+                unet(stored, "unet"),
+                unet(stored, "unet_encoder"),
+                NoiseSchedule(zero_terminal_snr=stored.config["zero_terminal_snr"]),
+                stored.config,
+            )
+            return model, autoencoder(stored)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path}: the weights do not fit their configuration: {error}"
+            ) from error
 
 
 def model_config(model: PersonModel) -> dict[str, Any]:
-    """latent_channels, downscale, latent_scale, dense_pose ("iuv-features"), and the networks'."""
+    """latent_channels, downscale, latent_scale, dense_pose (see `methods.person`), and the
+    networks' own.
+    """
     return model.config
+
+
+def noise_table(model: PersonModel) -> Tensor:
+    """The noise level of every discrete step of the model's schedule, ascending [1000]."""
+    return model.schedule.sigmas
 
 
 def patch(model: PersonModel, method: Method) -> PersonModel:
     """A model with one more method; the one given is left as it was."""
     return replace(model, methods=(*model.methods, method))
+
+
+def guide(model: PersonModel, function: Guide) -> PersonModel:
+    """A model whose guided prediction goes through function(guided, conditional, cfg), both
+    predictions given as noise, sigma * epsilon [B, C, h, w]; chains.
+    """
+    return replace(model, guides=(*model.guides, function))
 
 
 def sample(
@@ -126,7 +118,7 @@ def sample(
     negative: Conditioning,
     latent: dict[str, Any],
     denoise: float = 1.0,
-    callback: Callable[[int, int, Tensor], None] | None = None,
+    callback: Callback | None = None,
 ) -> dict[str, Any]:
     """KSampler: same noise, noise levels and order as ComfyUI's for the same seed.
 
@@ -134,54 +126,104 @@ def sample(
     negative is not run. callback(index, total, x0) is called after each step and may raise.
     Returns the latent with its samples replaced. Raises ValueError for unknown names.
     """
+    sigmas = noise_levels(model.schedule, scheduler, steps, denoise)
+    out, _ = sample_custom(
+        model, True, seed, cfg, positive, negative, sampler_name, sigmas, latent, callback
+    )
+    return out
+
+
+def sample_custom(
+    model: PersonModel,
+    add_noise: bool,
+    seed: int,
+    cfg: float,
+    positive: Conditioning,
+    negative: Conditioning,
+    sampler_name: str,
+    sigmas: Tensor,
+    latent: dict[str, Any],
+    callback: Callback | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """SamplerCustom: as `sample`, along the noise levels sigmas [steps + 1].
+
+    Returns the latent with the samples at the end, and with the last prediction of x0.
+    """
     if sampler_name not in SAMPLERS:
         raise ValueError(f"Unknown sampler {sampler_name!r}: expected one of {SAMPLERS}.")
+    check_references(model.methods)
+    if len(sigmas) < 2:
+        return latent, latent
+    samples = latent["samples"]
+    noise = torch.zeros_like(samples)
+    if add_noise:
+        noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed))
     scale = model.config["latent_scale"]
-    start = latent["samples"] * scale
-    noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(seed))
-    sigmas = noise_levels(model.schedule, scheduler, steps, denoise)
-    if not len(sigmas):
-        return latent
-    rows = len(start)
+    start = samples * scale
     mask = _fit_mask(latent.get("noise_mask"), start)
-    concats = [_rows(c[0][1]["noise_concat"], rows) for c in (positive, negative)]
-    guided = cfg != 1
-    rows_shown = (True,) * rows + (False,) * rows * guided
-    total = len(sigmas) - 1
+    concats = [_concat(model, c, len(start)) for c in (positive, negative)]
+    predict = partial(_predict, model, cfg, concats, start, noise, mask, sigmas)
+    last = start
 
-    def predict(x: Tensor, sigma: float, index: int) -> Tensor:
-        step = Step(sigma, index / max(total - 1, 1), index, total, rows_shown)
-        here = mask
-        if mask is not None:
-            for method in model.methods:
-                here = method.mask(here, step)
-            x = x * here + (start + sigma * noise) * (1 - here)
-        if guided:
-            x0 = model.predict(torch.cat([x, x]), sigma, step, torch.cat(concats))
-            conditional, unconditional = x0.chunk(2)
-            x0 = unconditional + cfg * (conditional - unconditional)
-        else:
-            x0 = model.predict(x, sigma, step, concats[0])
-        for method in model.methods:
-            if method.active(step):
-                x0 = method.denoised(x0, step)
-        return x0 if mask is None else x0 * here + start * (1 - here)
+    def after_step(index: int, x0: Tensor) -> None:
+        nonlocal last
+        last = x0
+        if callback is not None:
+            callback(index, len(sigmas) - 1, x0 / scale)
 
     from_pure_noise = sigmas[0] >= model.schedule.sigmas[-1] * (1 - 1e-5)
     x = start + noise * ((sigmas[0].square() + 1).sqrt() if from_pure_noise else sigmas[0])
-    after = partial(_report, callback, total, scale)
-    return {**latent, "samples": run_sampler(predict, x, sigmas, after) / scale}
+    for method in model.methods:
+        method.begin()
+    try:
+        out = run_sampler(sampler_name, predict, x, sigmas, seed, after_step)
+    finally:
+        for method in model.methods:
+            method.end()
+    return {**latent, "samples": out / scale}, {**latent, "samples": last / scale}
 
 
-def _report(
-    callback: Callable[[int, int, Tensor], None] | None,
-    total: int,
-    scale: float,
+def _predict(
+    model: PersonModel,
+    cfg: float,
+    concats: list[Tensor],
+    start: Tensor,
+    noise: Tensor,
+    mask: Tensor | None,
+    sigmas: Tensor,
+    x: Tensor,
+    sigma: float,
     index: int,
-    x0: Tensor,
-) -> None:
-    if callback is not None:
-        callback(index, total, x0 / scale)
+) -> Tensor:
+    """x0 under guidance, the mask and all that is patched, for one step of a run."""
+    total, rows, guided = len(sigmas) - 1, len(x), cfg != 1
+    conditional = (True,) * rows + (False,) * rows * guided
+    run = tuple(sigmas[:-1].tolist())
+    step = Step(sigma, index / max(total - 1, 1), index, total, conditional, run)
+    if mask is not None:
+        for method in model.methods:
+            mask = method.mask(mask, step)
+        x = x * mask + (start + sigma * noise) * (1 - mask)
+    if guided:
+        both = model.predict(torch.cat([x, x]), sigma, step, torch.cat(concats))
+        cond, uncond = both.chunk(2)
+        x0 = uncond + cfg * (cond - uncond)
+    else:
+        x0 = cond = model.predict(x, sigma, step, concats[0])
+    for function in model.guides:
+        x0 = x - function(x - x0, x - cond, cfg)
+    for method in model.methods:
+        if method.active(step):
+            x0 = method.denoised(x0, step)
+    return x0 if mask is None else x0 * mask + start * (1 - mask)
+
+
+def _concat(model: PersonModel, conditioning: Conditioning, rows: int) -> Tensor:
+    """The channels beside the noisy latent [rows, C, h, w]."""
+    concat = conditioning[0][1].get("noise_concat")
+    channels = model.config["unet"]["in_channels"] - model.config["latent_channels"]
+    check_concat(concat, channels)
+    return _rows(concat, rows)
 
 
 def _rows(x: Tensor, rows: int) -> Tensor:

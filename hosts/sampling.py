@@ -6,13 +6,13 @@ return the same noise levels, so that one workflow gives one picture on both hos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-SAMPLERS = ("euler", "ddim")
+SAMPLERS = ("euler", "ddim", "ddpm")
 SCHEDULERS = ("simple", "normal", "sgm_uniform", "ddim_uniform")
 
 
@@ -73,15 +73,50 @@ def noise_levels(schedule: NoiseSchedule, scheduler: str, steps: int, denoise: f
     return torch.tensor([*levels, 0.0])[-(steps + 1) :]
 
 
+def leading_noise_levels(table: Tensor, steps: int, denoise: float = 1.0) -> Tensor:
+    """diffusers' "leading" spacing with offset 1, as the published Leffa code samples.
+
+    table: the noise level of every discrete step, ascending. steps: 1 to len(table). denoise:
+    0..1, keeps the last part of a longer run. Returns sigmas [steps + 1], descending, ending in 0.
+    ComfyUI's `ddim_uniform` gives the same only where steps divide the table's length.
+    Raises ValueError for steps outside their range.
+    """
+    if denoise <= 0:
+        return torch.empty(0)
+    total = steps if denoise > 0.9999 else int(steps / denoise)
+    if not 1 <= total <= len(table):
+        raise ValueError(
+            f"Expected 1 to {len(table)} steps; got {total}"
+            + (f" ({steps} at denoise {denoise})." if total != steps else ".")
+            + " Lower the steps or raise denoise."
+        )
+    times = torch.arange(total) * (len(table) // total) + 1
+    levels = table[times.clamp_max(len(table) - 1)].flip(0).float().cpu()
+    return torch.cat([levels, torch.zeros(1)])[-(steps + 1) :]
+
+
+Denoise = Callable[[Tensor, float, int], Tensor]
+AfterStep = Callable[[int, Tensor], None]
+
+
 def sample(
-    denoise: Callable[[Tensor, float, int], Tensor],
-    x: Tensor,
-    sigmas: Tensor,
-    after_step: Callable[[int, Tensor], None],
+    sampler: str, denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, after_step: AfterStep
 ) -> Tensor:
+    """Runs one of SAMPLERS from x along sigmas.
+
+    denoise(x, sigma, index) predicts x0; after_step(index, x0) is called after each step. seed:
+    of the noise that ddpm adds. Raises ValueError for an unknown sampler.
+    """
+    if sampler == "ddpm":
+        return ddpm(denoise, x, sigmas, step_noise(x, seed), after_step)
+    if sampler in SAMPLERS:
+        return euler(denoise, x, sigmas, after_step)
+    raise ValueError(f"Unknown sampler {sampler!r}: expected one of {SAMPLERS}.")
+
+
+def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, after_step: AfterStep) -> Tensor:
     """Euler's method on the probability flow, stepped by diffusers' EulerDiscreteScheduler.
 
-    denoise(x, sigma, index) predicts x0; after_step(index, x0) is called after each step.
     Deterministic DDIM is the same update in this parametrisation.
     """
     from diffusers import EulerDiscreteScheduler
@@ -97,3 +132,32 @@ def sample(
         x = scheduler.step((x - x0) / sigma, timestep, x, return_dict=False)[0]
         after_step(index, x0)
     return x
+
+
+def ddpm(
+    denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Iterator[Tensor], after_step: AfterStep
+) -> Tensor:
+    """Ancestral sampling (Ho et al. 2020, algorithm 2; posterior of equation 7) at any sigmas.
+
+    With a = 1 / (sigma^2 + 1) the cumulative alpha, x is scaled by sqrt(a) to the paper's x_t.
+    """
+    cumulative = 1 / (sigmas.square() + 1)
+    for index, sigma in enumerate(sigmas[:-1]):
+        x0 = denoise(x, float(sigma), index)
+        now, after = cumulative[index], cumulative[index + 1]
+        alpha = now / after
+        epsilon = (x - x0) / sigma
+        mean = (now.sqrt() * x - (1 - alpha) / (1 - now).sqrt() * epsilon) / alpha.sqrt()
+        after_step(index, x0)
+        if sigmas[index + 1] > 0:
+            variance = (1 - alpha) * (1 - after) / (1 - now)
+            mean = (mean + variance.sqrt() * next(noise)) / after.sqrt()
+        x = mean
+    return x
+
+
+def step_noise(x: Tensor, seed: int) -> Iterator[Tensor]:
+    """Noise of x's shape for every step, from the seed that ComfyUI's samplers use on a CPU."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    while True:
+        yield torch.randn(x.shape, generator=generator)

@@ -37,6 +37,27 @@ class Call:
         return n_out
 
 
+def check_references(methods: Sequence[Method]) -> None:
+    """Raises ValueError when nothing shows a person model its reference."""
+    if not any(method.shows_references for method in methods):
+        raise ValueError(
+            "This person model was trained to look at a reference picture, and none is connected. "
+            "Put Flow-Guided Attention between Load Person Model and the sampler; at strength 0 it "
+            "samples without a reference on purpose."
+        )
+
+
+def check_concat(concat: Tensor | None, channels: int) -> None:
+    """Raises ValueError unless concat holds the channels that a person model wants."""
+    came = 0 if concat is None else concat.shape[1]
+    if came != channels:
+        raise ValueError(
+            f"Expected conditioning that brings mask, masked picture and dense pose ({channels} "
+            f"channels); got {came or 'none'}. Connect positive and negative of Person "
+            "Conditioning, made with the same model."
+        )
+
+
 def _halve(n: int, times: int) -> int:
     for _ in range(times):
         n = -(-n // 2)

@@ -7,6 +7,7 @@ a transformer block computes x + norm2(x) there.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
@@ -39,6 +40,7 @@ class SiteUNet:
         self.unet = unet
         self._call: Call | None = None
         self._bank: dict[str, Tensor] | None = None
+        self._layers = sum(name.endswith("attn1.processor") for name in unet.attn_processors)
         levels = len(unet.config.block_out_channels)
         processors = {}
         for name in unet.attn_processors:
@@ -66,10 +68,13 @@ class SiteUNet:
             self._call = None
 
     def features(self, x: Tensor, t: Tensor, call: Call) -> dict[str, Tensor]:
-        """The input of every self-attention {layer: [B, N, C]}."""
+        """The input of every self-attention {layer: [B, N, C]}; what comes after the last of them
+        is not computed.
+        """
         self._bank = bank = {}
         try:
-            self.forward(x, t, call)
+            with suppress(_Complete):
+                self.forward(x, t, call)
         finally:
             self._bank = None
         return bank
@@ -82,6 +87,8 @@ class SiteUNet:
         layer, kind, level = where
         if self._bank is not None and kind == "self":
             self._bank[layer] = n
+            if len(self._bank) == self._layers:
+                raise _Complete
         site = Site(kind, layer, attn.heads, call.grid(level), call.step)
         n_in = n
         if kind == "self":
@@ -99,6 +106,10 @@ class SiteUNet:
             out = method.attend(q, k, v, site)
         out = attn.to_out[0](out.transpose(1, 2).flatten(2))
         return call.output(n_in, out, site)
+
+
+class _Complete(Exception):  # noqa: N818  not an error: all features are there
+    pass
 
 
 class _SiteProcessor:

@@ -5,19 +5,16 @@ reference is a flow field, and a loss in training teaches every query where to l
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..kernels import flow_of_attention, reference_attention
-from .flow import FlowField
-from .site import Method, RunReference, Site, Step
-
-MOMENTS = 4
+from ..kernels import reference_attention
+from .flow_record import Observer
+from .site import Features, Method, RunReference, Site, Step
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,14 @@ class Reference:
 
     images: [R, H, W, 3], 0..1, for warping and previews. latents: [B, R, C, h, w] as the model
     eats them (scaled), B = 1 shares them over the batch. dense_pose: [B, R, D, h, w], D = 0 for
-    models whose reference network takes none.
+    models whose reference network takes none. shown_to_all: unconditional rows see the pictures
+    too, for models that were never taught what no reference looks like.
     """
 
     images: Tensor
     latents: Tensor
     dense_pose: Tensor
+    shown_to_all: bool = False
 
     @property
     def count(self) -> int:
@@ -57,26 +56,17 @@ class Reference:
         return h, w
 
 
-class Observer(Protocol):
-    """Something that looks at the attention over the reference while it happens."""
-
-    def wants(self, site: Site) -> bool: ...
-
-    def moments(self, references: int, grid: tuple[int, int]) -> Tensor | None:
-        """Functions of the position in references of that grid to average, [R * h * w, c]."""
-
-    def observe(self, site: Site, q: Tensor, k_ref: Tensor, averages: Tensor | None) -> None:
-        """q [B, H, N, d], k_ref [B, H, M, d], averages [B, H, N, c] or None."""
-
-
 class Leffa(Method):
     """Reference attention: keys and values are [own tokens; reference tokens], one softmax.
 
     strength: 0 is off (bit-identical to an unpatched model), 1 the paper's; between and above, the
     reference's share of the softmax is scaled by it (our design). start, end: the part of the
-    sampling, 0..1, in which the reference is seen. The unconditional rows see the features of a
-    zero latent, as in the published code.
+    sampling, 0..1, in which the reference is seen. once: the reference network runs once, at the
+    noise level of the middle step, as the published code's faster mode does. The unconditional
+    rows see the features of a zero latent, as in the published code.
     """
+
+    shows_references = True
 
     def __init__(
         self,
@@ -85,6 +75,7 @@ class Leffa(Method):
         start: float = 0.0,
         end: float = 1.0,
         observer: Observer | None = None,
+        once: bool = False,
     ) -> None:
         if strength < 0:
             raise ValueError(f"Leffa strength must be >= 0, got {strength}.")
@@ -92,12 +83,22 @@ class Leffa(Method):
             raise ValueError(f"Leffa start ({start}) must not lie after its end ({end}).")
         self.reference = reference
         self.strength = strength
-        self.start, self.end = start, end
+        self.start, self.end_at = start, end
         self.observer = observer
-        self.bank: dict[str, Tensor] = {}
+        self.once = once
+        self.bank: Features = {}
+        self._kept: dict[tuple[bool, ...], Features] = {}
+
+    def begin(self) -> None:
+        self._kept = {}
+        if self.observer is not None:
+            self.observer.begin()
+
+    def end(self) -> None:
+        self.bank, self._kept = {}, {}
 
     def active(self, step: Step) -> bool:
-        return self.strength > 0 and self.start <= step.progress <= self.end
+        return self.strength > 0 and self.start <= step.progress <= self.end_at
 
     def prepare(self, step: Step, run_reference: RunReference | None) -> None:
         if run_reference is None:
@@ -105,24 +106,39 @@ class Leffa(Method):
                 "Leffa needs a model with a reference network; this one carries none. "
                 "Load it with Load Person Model."
             )
+        rows = step.conditional
+        if rows in self._kept:
+            self.bank = self._kept[rows]
+            return
+        sigma = step.run[len(step.run) // 2] if self.once else step.sigma
+        self.bank = self._features(rows, lambda inputs: run_reference(inputs, sigma))
+        if self.once:
+            self._kept[rows] = self.bank
+
+    def _features(self, rows: tuple[bool, ...], run: Callable[[Tensor], Features]) -> Features:
+        """What every row of the batch may look at {layer: [B, R * N, channels]}."""
         inputs = self.reference.inputs
-        count, rows = len(inputs), step.conditional
-        sources = [inputs.flatten(0, 1)] if any(rows) else []
-        if not all(rows):
-            sources.append(torch.zeros_like(inputs[0]))
-        features = run_reference(torch.cat(sources))
-        shown = sum(rows)
+        count, to_all = len(inputs), self.reference.shown_to_all
+        shown = max(sum(rows), len(rows) - sum(rows)) if to_all else sum(rows)
         if shown and count not in (1, shown):
             raise ValueError(
-                f"{count} sets of references for a batch of {shown}: expected 1 or {shown}."
+                f"{count} sets of references for a batch of {shown}: expected 1 or {shown}. Give "
+                "one set for all pictures, or one for each."
             )
-        null = count if any(rows) else 0
-        seen = iter(range(shown))
-        index = [next(seen) % count if conditional else null for conditional in rows]
-        self.bank = {}
-        for layer, f in features.items():
-            sets = f.unflatten(0, (-1, self.reference.count)).flatten(1, 2)
-            self.bank[layer] = sets[index]
+        sources = [inputs.flatten(0, 1)] if shown else []
+        if not to_all and not all(rows):
+            sources.append(torch.zeros_like(inputs[0]))
+        features = run(torch.cat(sources))
+        null = count if shown else 0
+        number = {True: 0, False: 0}
+        index = []
+        for conditional in rows:
+            index.append(number[conditional] % count if conditional or to_all else null)
+            number[conditional] += 1
+        return {
+            layer: f.unflatten(0, (-1, self.reference.count)).flatten(1, 2)[index]
+            for layer, f in features.items()
+        }
 
     def context(
         self, n: Tensor, keys: Tensor, values: Tensor, site: Site
@@ -159,113 +175,10 @@ class Leffa(Method):
             self.observer.observe(site, q, k_ref, averages)
         return out
 
-
-def cell_centres(grid: tuple[int, int], align_corners: bool) -> Tensor:
-    """(x, y) of every token of a grid [h * w, 2].
-
-    align_corners=True: the outermost centres lie at -1 and 1 (the paper's grid).
-    False: the picture's edges do (used wherever pixels are moved).
-    """
-    axes = []
-    for n in grid:
-        i = torch.arange(n, dtype=torch.float32)
-        if align_corners:
-            axes.append(torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1))
-        else:
-            axes.append((2 * i + 1) / n - 1)
-    y, x = torch.meshgrid(*axes, indexing="ij")
-    return torch.stack([x, y], -1).flatten(0, 1)
-
-
-def flow_moments(references: int, grid: tuple[int, int]) -> Tensor:
-    """[R * N, 4 R]: per reference 1, x, y and x^2 + y^2 of its own tokens, 0 of the others'."""
-    xy = cell_centres(grid, align_corners=False)
-    block = torch.cat([torch.ones(len(xy), 1), xy, xy.square().sum(1, keepdim=True)], 1)
-    return torch.block_diag(*[block] * references)
-
-
-@dataclass
-class FlowRecord:
-    """Where each token of a sampling run took its texture from.
-
-    Filled by `Leffa` during sampling, per step and layer; starts over with the next run, which is
-    one of other length, or one that comes to an earlier step.
-    layers: the layer ids to record (those whose attention was taught to be a flow), None for all.
-    """
-
-    layers: Sequence[str] | None = None
-    entries: dict[tuple[int, str], tuple[tuple[int, int], float, Tensor]] = field(
-        default_factory=dict
-    )
-    steps: int = 0
-
-    def wants(self, site: Site) -> bool:
-        return any(site.step.conditional) and (self.layers is None or site.layer in self.layers)
-
-    def moments(self, references: int, grid: tuple[int, int]) -> Tensor:
-        return flow_moments(references, grid)
-
-    def observe(self, site: Site, q: Tensor, k_ref: Tensor, averages: Tensor | None) -> None:
-        if self.steps != site.step.total or any(i > site.step.index for i, _ in self.entries):
-            self.entries.clear()
-        self.steps = site.step.total
-        rows = [i for i, conditional in enumerate(site.step.conditional) if conditional]
-        mean = averages[rows].float().mean(1)
-        key = (site.step.index, site.layer)
-        self.entries[key] = (site.grid, site.step.progress, mean.unflatten(-1, (-1, MOMENTS)).cpu())
-
-    def field(self, start: float = 0.0, end: float = 1.0) -> FlowField:
-        """The flow at the finest recorded grid, averaged over the steps of start..end (0..1).
-
-        Confidence is the share of the references' attention that goes to that reference, times
-        exp(-(s / 2)^2) with s the spread of the attention in tokens (our design).
-        Raises ValueError when nothing was recorded.
-        """
-        if not self.entries:
-            raise ValueError(
-                "No flow was recorded: run the sampler first, with record_flow on and a strength "
-                "above 0."
-            )
-        finest = max(grid[0] * grid[1] for grid, _, _ in self.entries.values())
-        chosen = [
-            (grid, m)
-            for grid, progress, m in self.entries.values()
-            if grid[0] * grid[1] == finest and start <= progress <= end
-        ]
-        if not chosen:
-            raise ValueError(f"No flow was recorded between {start} and {end} of the sampling.")
-        (h, w), _ = chosen[0]
-        total = torch.stack([m for _, m in chosen]).mean(0)
-        total = total.unflatten(1, (h, w)).permute(0, 3, 1, 2, 4)
-        mass = total[..., :1].clamp_min(1e-12)
-        xy = total[..., 1:3] / mass
-        variance = (total[..., 3] / mass[..., 0] - xy.square().sum(-1)).clamp_min(0)
-        spread = variance.sqrt() * (h * w) ** 0.5 / 2
-        share = mass[..., 0] / mass[..., 0].sum(1, keepdim=True)
-        return FlowField(xy, share * torch.exp(-(spread / 2).square()))
-
-
-@dataclass
-class CorrespondenceTap:
-    """Keeps queries and reference keys for the losses; `layers` as in training's configuration."""
-
-    layers: tuple[str, ...]
-    seen: dict[str, tuple[tuple[int, int], Tensor, Tensor]] = field(default_factory=dict)
-
-    def wants(self, site: Site) -> bool:
-        return site.layer in self.layers
-
-    def moments(self, references: int, grid: tuple[int, int]) -> None:
-        return None
-
-    def observe(self, site: Site, q: Tensor, k_ref: Tensor, averages: Tensor | None) -> None:
-        self.seen[site.layer] = (site.grid, q, k_ref)
-
-    def flows(self, tau: float, align_corners: bool) -> Iterable[Tensor]:
-        """Expected reference coordinates per layer, [B, 2, h, w]; one reference only."""
-        for grid, q, k_ref in self.seen.values():
-            centres = cell_centres(grid, align_corners).to(q)
-            yield flow_of_attention(q, k_ref, centres, tau).mT.unflatten(-1, grid)
+    def denoised(self, x0: Tensor, step: Step) -> Tensor:
+        if self.observer is not None:
+            self.observer.stepped(step)
+        return x0
 
 
 def leffa_loss(flow: Tensor, reference: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from .framing import fit_mask, fit_picture, same_proportions
-from .person import check_dense_pose, encode_dense_pose, generator_concat, latent_mask
+from .person import (
+    FEATURES,
+    check_dense_pose,
+    dense_pose_channels,
+    generator_concat,
+    latent_mask,
+)
 
 GREY = 0.5
 MOST = 256
@@ -31,14 +37,16 @@ def area(
     garment_mask: Tensor | None = None,
     hand_mask: Tensor | None = None,
     multiple: int = 1,
+    kind: str = FEATURES,
 ) -> Area:
     """Brings what the artist gives to one size and one batch.
 
     dense_pose, picture: [1 or B, H', W', 3 or 4], 0..1. Masks: [1 or B, H', W'], 0..1; the hand
     mask is taken out of the garment mask, or out of everything. The picture's size counts, or the
     dense pose's without one, cropped at the right and bottom to a multiple of `multiple`. Others
-    must have the same proportions and are scaled. Raises ValueError for what does not fit, and for
-    more than 256x256 cells of that many pixels: attention over them would take hours.
+    must have the same proportions and are scaled. kind: of the dense pose, see `person`. Raises
+    ValueError for what does not fit, and for more than 256x256 cells of that many pixels:
+    attention over them would take hours.
     """
     dense_pose = dense_pose[..., :3]
     if picture is None and (garment_mask is not None or hand_mask is not None):
@@ -49,7 +57,7 @@ def area(
     frame = dense_pose if picture is None else picture[..., :3]
     height, width = frame.shape[1:3]
     h, w = _whole_cells(height, width, multiple)
-    check_dense_pose(dense_pose)
+    check_dense_pose(dense_pose, kind)
     if not same_proportions(tuple(dense_pose.shape[1:3]), (height, width)):
         raise ValueError(
             f"Expected a dense pose with the proportions of the person picture, {width}x{height}; "
@@ -96,22 +104,24 @@ def _batch(x: Tensor, count: int, name: str) -> Tensor:
 
 
 def condition(
-    area: Area, encode: Callable[[Tensor], Tensor], scale: float
+    area: Area, encode: Callable[[Tensor], Tensor], scale: float, kind: str = FEATURES
 ) -> tuple[Tensor, dict[str, Any]]:
     """The generator's extra channels [B, 1 + C + D, h, w] and the latent to start from.
 
     encode: pictures [B, H, W, 3] to unscaled latents [B, C, h, w]. scale: of the latents that the
-    model sees. What is repainted is grey in the masked picture. The latent holds unscaled
-    `samples` (0 where no picture is given) and, with a mask, `noise_mask` [B, 1, h, w], 1 in every
-    cell that the mask touches.
+    model sees. kind: of the dense pose, see `person`. What is repainted is grey in the masked
+    picture. The latent holds unscaled `samples` (0 where no picture is given) and, with a mask,
+    `noise_mask` [B, 1, h, w], 1 in the cells to repaint.
     """
     grey = torch.full_like(area.dense_pose, GREY)
     picture = grey if area.picture is None else area.picture
     repainted = torch.ones_like(grey[..., 0]) if area.mask is None else area.mask
+    if kind != FEATURES:
+        repainted = (repainted >= 0.5).to(repainted)  # as in the published code
     masked = encode(torch.lerp(picture, grey, repainted.unsqueeze(-1)))
-    grid = masked.shape[-2:]
-    cells = latent_mask(repainted, grid).to(masked)
-    pose = encode_dense_pose(area.dense_pose, grid).to(masked)
+    grid = tuple(masked.shape[-2:])
+    cells = latent_mask(repainted, grid, kind).to(masked)
+    pose = dense_pose_channels(area.dense_pose, grid, kind).to(masked)
     latent: dict[str, Any] = {
         "samples": torch.zeros_like(masked) if area.picture is None else encode(picture)
     }

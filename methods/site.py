@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 Features = dict[str, Tensor]
-RunReference = Callable[[Tensor], Features]
+RunReference = Callable[[Tensor, float], Features]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Step:
 
     sigma: noise level, >= 0 (k-diffusion convention). progress: 0 at the first step, 1 at the
     last. index, total: the step's number and how many there are. conditional: one flag per batch
-    row, True where the row belongs to the positive prompt.
+    row, True where the row belongs to the positive prompt. run: the noise levels of all steps,
+    descending, without the final 0.
     """
 
     sigma: float
@@ -27,6 +28,7 @@ class Step:
     index: int
     total: int
     conditional: tuple[bool, ...]
+    run: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,17 @@ class Method:
     """Base of all methods: every hook defaults to doing nothing.
 
     A host skips what a method does not override, so an inactive method costs nothing and leaves
-    the result bit-identical.
+    the result bit-identical. shows_references: whether the method lets the generator look at
+    pictures, without which a person model is not to be sampled.
     """
+
+    shows_references = False
+
+    def begin(self) -> None:
+        """Called before the first denoiser call of a sampling run."""
+
+    def end(self) -> None:
+        """Called after the last denoiser call of a run, also when it was interrupted."""
 
     def active(self, step: Step) -> bool:
         """Whether any hook is to be called during this step."""
@@ -59,8 +70,8 @@ class Method:
     def prepare(self, step: Step, run_reference: RunReference | None) -> None:
         """Called once before each denoiser call.
 
-        run_reference maps reference inputs [R, C, h, w] to features {layer: [R, N, channels]} at
-        the step's noise level; None when the model carries no reference network.
+        run_reference maps reference inputs [R, C, h, w] and a noise level to features
+        {layer: [R, N, channels]}; None when the host cannot run references.
         """
 
     def context(

@@ -2,9 +2,11 @@
 
 from comfy_api.latest import ComfyExtension
 
+from .diffusers_scheduler import DiffusersScheduler
 from .flow_detail_transfer import FlowDetailTransfer
 from .flow_guided_attention import FlowGuidedAttention
 from .flow_preview import FlowPreview
+from .guidance_rescale import GuidanceRescale
 from .load_person_model import LoadPersonModel
 from .person_conditioning import PersonConditioning
 from .reference_encoder import ReferenceEncoder
@@ -19,4 +21,6 @@ class MannequinExtension(ComfyExtension):
             FlowGuidedAttention,
             FlowPreview,
             FlowDetailTransfer,
+            DiffusersScheduler,
+            GuidanceRescale,
         ]

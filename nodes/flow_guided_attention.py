@@ -3,9 +3,12 @@
 from comfy_api.latest import io
 
 from .. import hosts
-from ..methods.leffa import FlowRecord, Leffa
+from ..methods.flow_record import FlowRecord
+from ..methods.leffa import Leffa
 from .schema import CATEGORY, Flow, build
 from .schema import Reference as ReferenceWire
+
+RUNS = ("every step", "once")
 
 
 class FlowGuidedAttention(io.ComfyNode):
@@ -21,7 +24,11 @@ class FlowGuidedAttention(io.ComfyNode):
             search_aliases=["leffa", "reference attention", "flow field"],
             not_idempotent=True,  # two equal copies must not fill one flow
             inputs=[
-                io.Model.Input("model", tooltip="A person model; other patches stay in place."),
+                io.Model.Input(
+                    "model",
+                    tooltip="A person model, or a plain SD1.5 or SDXL checkpoint, which then looks "
+                    "at its own features of the references. Other patches stay in place.",
+                ),
                 ReferenceWire.Input("reference", tooltip="From Reference Encoder."),
                 io.Float.Input(
                     "strength",
@@ -60,6 +67,17 @@ class FlowGuidedAttention(io.ComfyNode):
                     tooltip="Record the flow while sampling, for Flow Preview and Flow Detail "
                     "Transfer. Off saves a little time.",
                 ),
+                build(
+                    io.Combo.Input,
+                    "reference_run",
+                    options=list(RUNS),
+                    default=RUNS[0],
+                    optional=True,  # workflows from before this input still run
+                    advanced=True,
+                    tooltip="When the reference network runs: at every step, or once for the whole "
+                    "sampling at the middle step's noise level, which is faster and a little less "
+                    "faithful.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model"),
@@ -70,12 +88,24 @@ class FlowGuidedAttention(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, reference, strength, start_percent, end_percent, record_flow):
+    def execute(
+        cls,
+        model,
+        reference,
+        strength,
+        start_percent,
+        end_percent,
+        record_flow,
+        reference_run=RUNS[0],
+    ):
         host = hosts.host_of(model)
         flow = FlowRecord(host.model_config(model).get("flow_layers"))
-        if strength == 0:
-            return io.NodeOutput(model, flow)
         method = Leffa(
-            reference, strength, start_percent, end_percent, flow if record_flow else None
+            reference,
+            strength,
+            start_percent,
+            end_percent,
+            flow if record_flow else None,
+            once=reference_run == RUNS[1],
         )
         return io.NodeOutput(host.patch(model, method), flow)

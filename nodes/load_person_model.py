@@ -13,11 +13,14 @@ SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 
 
 def register_model_folders() -> None:
-    """Person models lie in models/mannequin and, the one that ships, in the pack's weights/."""
+    """Person models lie in models/mannequin and, the one that ships, in the pack's weights/.
+
+    A published .pth is listed too, so that loading it can say how to convert it.
+    """
     there, _ = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
     ours = [str(Path(folder_paths.models_dir) / FOLDER), str(SHIPPED)]
     paths = [*there, *(path for path in ours if path not in there)]
-    folder_paths.folder_names_and_paths[FOLDER] = (paths, {".safetensors"})
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, {".safetensors", ".pth"})
 
 
 register_model_folders()

@@ -5,7 +5,9 @@ from comfy_api.latest import io
 
 from .. import hosts
 from ..methods import repaint
-from .schema import CATEGORY, build
+from .schema import CATEGORY, build, encoder
+
+PROMPT = 77  # tokens of an empty prompt: ignored by the model, wanted by ControlNets
 
 
 class PersonConditioning(io.ComfyNode):
@@ -60,10 +62,18 @@ class PersonConditioning(io.ComfyNode):
         cls, model, vae, dense_pose, person=None, garment_mask=None, hand_protect_mask=None
     ):
         config = hosts.host_of(model).model_config(model)
+        kind = config["dense_pose"]
+        if kind is None:
+            raise ValueError(
+                "Expected a person model; got a plain checkpoint, which takes no dense pose. "
+                "Condition it with CLIP Text Encode and an empty latent, or load a person model."
+            )
         area = repaint.area(
-            dense_pose, person, garment_mask, hand_protect_mask, config["downscale"]
+            dense_pose, person, garment_mask, hand_protect_mask, config["downscale"], kind
         )
-        concat, latent = repaint.condition(area, vae.encode, config["latent_scale"])
-        conditioning = [[torch.zeros(1, 1, 1), {"noise_concat": concat}]]
+        encode = encoder(vae, config)
+        concat, latent = repaint.condition(area, encode, config["latent_scale"], kind)
+        text = torch.zeros(1, PROMPT, config["unet"]["cross_attention_dim"])
+        conditioning = [[text, {"noise_concat": concat}]]
         repainted = torch.ones(area.dense_pose.shape[:3]) if area.mask is None else area.mask
         return io.NodeOutput(conditioning, conditioning, latent, repainted)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 CATEGORY = "Mannequin"
 
@@ -12,6 +13,29 @@ Reference = io.Custom("MANNEQUIN_REFERENCE")
 Flow = io.Custom("MANNEQUIN_FLOW")
 
 NEWER = ("advanced", "search_aliases")
+
+
+def encoder(vae: Any, config: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    """The VAE's encode, for a model of that configuration. Raises ValueError when its latents are
+    not the model's.
+    """
+
+    def encode(pictures: Tensor) -> Tensor:
+        latent = vae.encode(pictures)
+        grid = tuple(n // config["downscale"] for n in pictures.shape[1:3])
+        came = tuple(latent.shape[1:])
+        wanted = (config["latent_channels"], *grid)
+        if came != wanted:
+            raise ValueError(
+                f"Expected a VAE that makes latents of {wanted[0]} channels and "
+                f"{grid[1]}x{grid[0]} cells of this picture; this one makes {came[0]} channels"
+                + (f" and {came[-1]}x{came[-2]} cells" if len(came) == 3 else "")
+                + ". Connect the VAE that belongs to the model: the second output of Load Person "
+                "Model, or the checkpoint's own."
+            )
+        return latent
+
+    return encode
 
 
 def build(make: Callable, *args: Any, **options: Any) -> Any:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...methods.flow import resize
-from ...methods.leffa import FlowRecord
+from ...methods.flow_record import FlowRecord
 from .metrics import flow_epe, garment, nearest_iuv_warp, psnr, ssim
 
 INPUTS = Path(__file__).parents[2] / "workflows" / "inputs"

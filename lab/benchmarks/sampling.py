@@ -5,7 +5,8 @@ from torch import Tensor
 
 from ...hosts import diffusers as host
 from ...methods.flow import FlowField
-from ...methods.leffa import FlowRecord, Leffa, Reference
+from ...methods.flow_record import FlowRecord
+from ...methods.leffa import Leffa, Reference
 from ...methods.person import encode_dense_pose, generator_concat
 from .heldout import Pairs
 

@@ -16,7 +16,8 @@ from ...hosts.patches import PatchAutoencoder
 from ...hosts.sampling import NoiseSchedule
 from ...hosts.sites import Call
 from ...hosts.unet import SiteUNet
-from ...methods.leffa import CorrespondenceTap, Leffa, Reference, leffa_loss
+from ...methods.flow_record import CorrespondenceTap
+from ...methods.leffa import Leffa, Reference, leffa_loss
 from ...methods.person import encode_dense_pose, generator_concat, latent_mask
 from ...methods.site import Step
 from ..people.estimator import degrade_dense_pose
@@ -179,7 +180,7 @@ class PersonLoss:
         now = Step(math.nan, 0.5, 0, 1, (True,) * count)
         call = Call(now, tuple(noisy.shape[-2:]), (leffa,))
         plain = Call(now, call.size)
-        leffa.prepare(now, lambda x: self.reference.features(x, t, plain))
+        leffa.prepare(now, lambda x, _: self.reference.features(x, t, plain))
         out = self.unet.forward(torch.cat([noisy, batch.concat], 1), t, call)
 
         error = (out - batch.target).square() * batch.weight

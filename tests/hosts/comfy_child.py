@@ -32,7 +32,7 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = pack
 spec.loader.exec_module(pack)
 from custom_nodes_x_pack.hosts import comfy as host  # noqa: E402
-from custom_nodes_x_pack.methods import leffa  # noqa: E402
+from custom_nodes_x_pack.methods import flow_record, leffa  # noqa: E402
 from custom_nodes_x_pack.methods.site import Method  # noqa: E402
 
 torch.set_num_threads(1)
@@ -103,7 +103,7 @@ def with_reference_inside(neighbour):
     return neighbour.apply(reference_attention(1.0))
 
 
-record = leffa.FlowRecord()
+record = flow_record.FlowRecord()
 mask = torch.zeros(1, 128, 96)
 mask[:, 32:96, 24:72] = 1
 out = {

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from mannequin.hosts import diffusers as embedded
 from mannequin.lab.training import models
-from mannequin.methods.leffa import FlowRecord, Leffa, Reference
+from mannequin.methods.flow_record import FlowRecord
+from mannequin.methods.leffa import Leffa, Reference
 
 CHILD = Path(__file__).with_name("comfy_child.py")
 

@@ -10,7 +10,8 @@ from mannequin.hosts.sampling import NoiseSchedule, noise_levels
 from mannequin.hosts.sites import Call
 from mannequin.hosts.unet import SiteUNet
 from mannequin.lab.training.models import build, person_config, unet_config
-from mannequin.methods.leffa import FlowRecord, Leffa, Reference
+from mannequin.methods.flow_record import FlowRecord
+from mannequin.methods.leffa import Leffa, Reference
 from mannequin.methods.person import DENSE_POSE_CHANNELS
 from mannequin.methods.site import Method, Step
 
@@ -36,7 +37,15 @@ def concat(seed: int = 2, rows: int = 1) -> torch.Tensor:
     return torch.rand(rows, 1 + C + DENSE_POSE_CHANNELS, H, W, generator=g)
 
 
+class Unseen(Method):
+    """Nothing is to be looked at, on purpose."""
+
+    shows_references = True
+
+
 def sample(model, seed=0, steps=3, cfg=1.5, rows=1, latent=None, scheduler="simple", **kw):
+    if not model.methods:
+        model = host.patch(model, Unseen())
     conditioning = [[torch.zeros(1, 1, 1), {"noise_concat": concat()}]]
     latent = latent or {"samples": torch.zeros(rows, C, H, W)}
     with torch.inference_mode():
@@ -83,6 +92,22 @@ def test_recording_the_flow_does_not_change_the_picture(loaded, reference):
     assert record.field().xy.shape == (1, 1, H, W, 2)
 
 
+def test_sampling_without_a_reference_says_what_to_do(loaded):
+    conditioning = [[torch.zeros(1, 1, 1), {"noise_concat": concat()}]]
+    latent = {"samples": torch.zeros(1, C, H, W)}
+    with pytest.raises(ValueError, match=r"none is connected. Put Flow-Guided Attention between"):
+        host.sample(loaded[0], 0, 2, 1, "euler", "simple", conditioning, conditioning, latent)
+
+
+@pytest.mark.parametrize("extras", [{}, {"noise_concat": torch.zeros(1, 9, H, W)}])
+def test_conditioning_of_another_model_says_what_to_do(loaded, reference, extras):
+    model = host.patch(loaded[0], Leffa(reference))
+    other = [[torch.zeros(1, 1, 1), extras]]
+    with pytest.raises(ValueError, match=r"41 channels.; got (none|9). Connect positive"):
+        latent = {"samples": torch.zeros(1, C, H, W)}
+        host.sample(model, 0, 2, 1, "euler", "simple", other, other, latent)
+
+
 def test_patching_leaves_the_model_as_it_was(loaded, reference):
     model, _ = loaded
     before = sample(model)
@@ -121,7 +146,7 @@ def test_hooks_on_the_denoised_latent_and_the_mask_are_called(loaded):
             return torch.ones_like(mask)
 
     latent = {"samples": torch.zeros(1, C, H, W), "noise_mask": torch.zeros(1, H, W)}
-    out = sample(host.patch(loaded[0], Both()), latent=latent)
+    out = sample(host.patch(host.patch(loaded[0], Unseen()), Both()), latent=latent)
     torch.testing.assert_close(out, torch.full_like(out, 0.25), atol=2e-3, rtol=0)
 
 
@@ -141,8 +166,8 @@ def test_a_conditioning_of_another_batch_is_an_error(loaded):
     conditioning = [[torch.zeros(1, 1, 1), {"noise_concat": concat(rows=3)}]]
     with pytest.raises(ValueError, match="3 pictures and the latent 2"):
         host.sample(
-            loaded[0], 0, 2, 1.0, "euler", "simple", conditioning, conditioning,
-            {"samples": torch.zeros(2, C, H, W)},
+            host.patch(loaded[0], Unseen()), 0, 2, 1.0, "euler", "simple", conditioning,
+            conditioning, {"samples": torch.zeros(2, C, H, W)},
         )  # fmt: skip
 
 
@@ -180,7 +205,7 @@ def test_encoding_crops_to_whole_patches_and_refuses_less(loaded):
 
 
 def bad_file(tmp_path, kind: str):
-    path = tmp_path / f"{kind}.safetensors"
+    path = (tmp_path / kind).with_suffix(".pth" if kind.endswith(".pth") else ".safetensors")
     config = None
     if kind == "empty":
         path.write_bytes(b"")
@@ -189,6 +214,10 @@ def bad_file(tmp_path, kind: str):
         path.write_bytes(whole[: len(whole) // 2])
     elif kind == "foreign":
         save_file({"a": torch.zeros(1)}, path)
+    elif kind == "published.pth":
+        path.write_bytes(b"PK")
+    elif kind == "unknown":
+        save_file({f"{room}.a": torch.zeros(1) for room in ("unet", "unet_encoder", "vae")}, path)
     elif kind == "misfit":
         config = json.dumps(person_config())
     elif kind == "no configuration":
@@ -196,7 +225,7 @@ def bad_file(tmp_path, kind: str):
     elif kind == "no JSON":
         config = "{unet"
     elif kind == "other prediction":
-        config = json.dumps({**person_config(), "prediction": "epsilon"})
+        config = json.dumps({**person_config(), "prediction": "v"})
     if config is not None:
         tensors = {f"{room}.a": torch.zeros(1) for room in ("unet", "unet_encoder", "vae")}
         save_file(tensors, path, {"mannequin": config})
@@ -209,11 +238,13 @@ def bad_file(tmp_path, kind: str):
         ("missing", "no such file"),
         ("empty", "is empty"),
         ("truncated", "not a whole safetensors file"),
-        ("foreign", "not a Mannequin person model"),
+        ("foreign", "is not a person model: .* missing unet, unet_encoder, vae"),
+        ("unknown", "not a published Leffa checkpoint: expected the tensors of a UNet"),
         ("misfit", "do not fit their configuration"),
         ("no configuration", "expected a configuration with .*; missing unet_encoder, vae"),
         ("no JSON", "expected JSON in the metadata's 'mannequin' entry; got '{unet'"),
-        ("other prediction", "expected a model whose prediction is 'sample'; got 'epsilon'"),
+        ("other prediction", "whose prediction is 'sample' or 'epsilon'; got 'v'"),
+        ("published.pth", r"expected a .safetensors file; got .pth. Convert .* mannequin convert"),
     ],
 )
 def test_bad_model_files_are_named(tmp_path, kind, message):

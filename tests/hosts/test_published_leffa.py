@@ -51,7 +51,7 @@ def test_one_denoiser_call_equals_the_published_codes(golden, networks):
     )
     method = Leffa(reference)
     with torch.inference_mode():
-        method.prepare(step, lambda x: encoder.features(x, t[: len(x)], Call(step, size)))
+        method.prepare(step, lambda x, _: encoder.features(x, t[: len(x)], Call(step, size)))
         parts = [inputs[k] for k in ("x", "mask", "masked", "densepose")]
         x = torch.cat(parts, 1).expand(2, -1, -1, -1)
         out = unet.forward(x, t, Call(step, size, (method,)))

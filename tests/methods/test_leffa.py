@@ -1,16 +1,16 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mannequin.methods.leffa import (
+from mannequin.methods.flow_record import (
     CorrespondenceTap,
     FlowRecord,
-    Leffa,
-    Reference,
     cell_centres,
     flow_moments,
-    leffa_loss,
 )
+from mannequin.methods.leffa import Leffa, Reference, leffa_loss
 from mannequin.methods.site import Site, Step
 
 C, D, H, W = 2, 3, 4, 3
@@ -33,7 +33,7 @@ def reference(sets: int = 1, count: int = 1) -> Reference:
     )
 
 
-def run_reference(inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+def run_reference(inputs: torch.Tensor, sigma: float) -> dict[str, torch.Tensor]:
     return {"up.0.0": inputs.flatten(2).mT}
 
 
@@ -136,21 +136,54 @@ def test_flow_of_several_references_is_told_apart():
 
 def test_a_new_run_starts_a_new_record():
     record = FlowRecord()
-    method = Leffa(reference(), observer=record)
-    q = torch.randn(1, 1, H * W, C + D)
-    for index in (0, 1, 2, 0):
-        attend(method, step(index), q)
-    assert [key[0] for key in record.entries] == [0]
-
-
-def test_a_run_of_another_length_starts_a_new_record():
-    record = FlowRecord()
     method = Leffa(reference(), start=0.5, observer=record)
     q = torch.randn(1, 1, H * W, C + D)
-    attend(method, step(1, total=2), q)
-    for index in (2, 3):
-        attend(method, step(index, total=4), q)
+    for steps in ((1, 2), (2, 3)):
+        method.begin()
+        for index in steps:
+            attend(method, step(index), q)
     assert [key[0] for key in record.entries] == [2, 3]
+
+
+def test_the_record_tells_after_every_step():
+    seen = []
+    record = FlowRecord(after_step=lambda r, now: seen.append((now.index, len(r.entries))))
+    method = Leffa(reference(), observer=record)
+    x0 = torch.randn(1, C, H, W)
+    assert method.denoised(x0, step()) is x0 and not seen
+    for index in (0, 1):
+        attend(method, step(index), torch.randn(1, 1, H * W, C + D))
+        method.denoised(x0, step(index))
+    assert seen == [(0, 1), (1, 2)]
+
+
+def test_once_runs_the_reference_at_the_middle_noise_level_only():
+    levels = []
+
+    def run(inputs: torch.Tensor, sigma: float) -> dict[str, torch.Tensor]:
+        levels.append(sigma)
+        return run_reference(inputs, sigma)
+
+    every, once = Leffa(reference()), Leffa(reference(), once=True)
+    sigmas = (9.0, 5.0, 2.0, 1.0)
+    for method in (every, once, once):
+        method.begin()
+        for index, sigma in enumerate(sigmas):
+            method.prepare(Step(sigma, index / 3, index, 4, (True, False), sigmas), run)
+            assert method.bank["up.0.0"].shape[0] == 2
+        method.end()
+        assert not method.bank
+    assert levels == [*sigmas, 2.0, 2.0]
+
+
+def test_rows_without_a_taught_nothing_see_the_pictures_too():
+    ref = replace(reference(sets=2), shown_to_all=True)
+    method = Leffa(ref)
+    method.prepare(step(rows=(True, True, False, False)), run_reference)
+    bank = method.bank["up.0.0"]
+    assert torch.equal(bank[:2], bank[2:]) and not torch.equal(bank[0], bank[1])
+    method.prepare(step(rows=(False, False)), run_reference)
+    assert torch.equal(method.bank["up.0.0"], bank[2:])
 
 
 @pytest.mark.parametrize("grid", [(H, W), (W, H), (5, 5), (2, 9)])

@@ -70,7 +70,7 @@ def test_a_model_of_another_kind(nodes, model_folder, tmp_path):
     paths = folders.folder_names_and_paths["mannequin"][0]
     paths.insert(0, str(tmp_path))
     try:
-        with pytest.raises(ValueError, match="is not a Mannequin person model: expected tensors"):
+        with pytest.raises(ValueError, match="is not a person model: expected tensors"):
             nodes["MannequinLoadPersonModel"].execute("lora.safetensors")
     finally:
         paths.remove(str(tmp_path))
@@ -133,7 +133,7 @@ def test_a_person_too_small_for_the_model(execute, make):
 
 
 def test_flow_that_was_never_recorded(execute, make):
-    from mannequin.methods.leffa import FlowRecord
+    from mannequin.methods.flow_record import FlowRecord
 
     (reference,) = execute("MannequinReferenceEncoder", image=make.picture(1))
     inputs = {"flow": FlowRecord(), "image": make.picture(2), "reference": reference}

@@ -54,16 +54,25 @@ def test_a_seed_fixes_the_result(prompt_of, run):
     assert not torch.equal(pictures[0], pictures[1])
 
 
-def test_strength_zero_is_as_if_the_node_were_not_there(prompt_of, run):
+def test_strength_zero_looks_at_nothing(prompt_of, run):
     prompt = without(prompt_of("pose_transfer"), *NOT_WITHOUT_FLOW)
-    zero = output(run(prompt, **{"Flow-guided attention.strength": 0}), prompt, "Decode").clone()
-    one = output(run(prompt, **{"Flow-guided attention.strength": 1}), prompt, "Decode").clone()
+    other = {"Load reference.image": "garment_c.png"}
+    zero, elsewhere, one, one_elsewhere = (
+        output(run(prompt, **{"Flow-guided attention.strength": k, **more}), prompt, "Decode")
+        for k in (0, 1)
+        for more in ({}, other)
+    )
+    assert torch.equal(zero, elsewhere)
+    assert not torch.equal(one, one_elsewhere)
+
+
+def test_sampling_without_a_reference_is_named(prompt_of, run):
+    prompt = without(prompt_of("pose_transfer"), *NOT_WITHOUT_FLOW)
     sampler = prompt[titled(prompt, "Sample")]
     sampler["inputs"]["model"] = [titled(prompt, "Load person model"), 0]
     plain = without(prompt, "Flow-guided attention", "Encode reference")
-    bare = output(run(plain), plain, "Decode")
-    assert torch.equal(zero, bare)
-    assert not torch.equal(one, bare)
+    with pytest.raises(NodeError, match=r'"Sample" .* none is connected. Put Flow-Guided'):
+        run(plain)
 
 
 def test_recording_the_flow_does_not_change_the_picture(prompt_of, run):

@@ -16,15 +16,33 @@ NODES = {
     ),
     "MannequinFlowGuidedAttention": (
         "model flow",
-        ["model", "reference", "strength", "start_percent", "end_percent", "record_flow"],
+        [
+            "model",
+            "reference",
+            "strength",
+            "start_percent",
+            "end_percent",
+            "record_flow",
+            "reference_run",
+        ],
     ),
     "MannequinFlowPreview": ("image", ["flow", "image", "reference", "mode"]),
     "MannequinFlowDetailTransfer": (
         "image mask",
         ["image", "flow", "reference", "strength", "threshold", "mask"],
     ),
+    "MannequinDiffusersScheduler": ("sigmas", ["model", "steps", "denoise"]),
+    "MannequinGuidanceRescale": ("model", ["model", "strength"]),
 }
-OPTIONAL = {"dense_pose", "more", "person", "garment_mask", "hand_protect_mask", "mask"}
+OPTIONAL = {
+    "dense_pose",
+    "more",
+    "person",
+    "garment_mask",
+    "hand_protect_mask",
+    "mask",
+    "reference_run",
+}
 DOCS = ROOT.parent / "web" / "docs"
 
 
@@ -103,7 +121,7 @@ def test_models_are_listed_from_both_folders(nodes, model_folder, schemas):
     paths = folders.get_folder_paths("mannequin")
     assert str(ROOT.parent / "weights") in paths
     assert any(path.endswith("models/mannequin") for path in paths)
-    assert folders.folder_names_and_paths["mannequin"][1] == {".safetensors"}
+    assert folders.folder_names_and_paths["mannequin"][1] == {".safetensors", ".pth"}
     options = nodes["MannequinLoadPersonModel"].GET_SCHEMA().inputs[0].options
     assert "random.safetensors" in options
     assert not [name for name in options if name.endswith(".md")]
