@@ -48,18 +48,24 @@ def colour_wheel(xy: Tensor, confidence: Tensor, image: Tensor, reference: Tenso
     brightness; a legend in the corner. xy [B, H, W, 2] -> [B, H, W, 3].
     """
     _, height, width, _ = image.shape
-    way = (xy - identity(height, width, xy)) * torch.tensor([width, height]) / 2
-    longest = way.norm(dim=-1).max().clamp_min(1.0)
-    brightness = FAINT + (1 - FAINT) * confidence.unsqueeze(-1)
-    pictures = _wheel(way / longest) * brightness
+    pictures, longest = _directions(xy, confidence)
     radius = min(height, width) // 12
     side = torch.arange(-radius, radius + 1) / radius
     disc = torch.stack(torch.meshgrid(side, side, indexing="ij")[::-1], -1)
     inside = (disc.norm(dim=-1) <= 1).unsqueeze(-1)
     corner = pictures[:, -2 * radius - 9 : -8, 8 : 2 * radius + 9]
     corner[:] = torch.where(inside, _wheel(disc), corner)
-    text = f"rim: {longest.item() / width:.0%} of the width"
+    text = f"rim: {longest / width:.0%} of the width"
     return _label(pictures, (2 * radius + 16, height - radius - 8), text)
+
+
+def glance(field: FlowField, height: int, width: int) -> Tensor:
+    """The colour wheel without its legend [B, height, R * width, 3], 0..1: the flow at a glance,
+    cheap enough for every step. Colours are relative to the longest way of each reference.
+    """
+    field = resize(FlowField(field.xy.cpu().float(), field.confidence.cpu().float()), height, width)
+    columns = zip(field.xy.unbind(1), field.confidence.unbind(1), strict=True)
+    return torch.cat([_directions(*column)[0] for column in columns], 2).clamp(0, 1)
 
 
 def arrows(xy: Tensor, confidence: Tensor, image: Tensor, reference: Tensor) -> Tensor:
@@ -105,6 +111,15 @@ MODES: dict[str, View] = {
 }
 
 _HUES = torch.tensor([colorsys.hsv_to_rgb(k / 360, 1.0, 1.0) for k in range(360)])
+
+
+def _directions(xy: Tensor, confidence: Tensor) -> tuple[Tensor, float]:
+    """Colours [B, H, W, 3] of positions [B, H, W, 2], and the longest way in pixels, at least 1."""
+    _, height, width, _ = xy.shape
+    way = (xy - identity(height, width, xy)) * torch.tensor([width, height]) / 2
+    longest = way.norm(dim=-1).max().clamp_min(1.0)
+    brightness = FAINT + (1 - FAINT) * confidence.unsqueeze(-1)
+    return _wheel(way / longest) * brightness, longest.item()
 
 
 def _wheel(vector: Tensor) -> Tensor:
