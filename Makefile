@@ -10,14 +10,14 @@ SEED ?= 1
 setup: $(VENV)/.everything
 
 # The demo needs the embedded engine only, not the people renderer or the tests' tools.
-$(VENV)/.engine: pyproject.toml requirements.txt
+$(VENV)/.engine: pyproject.toml requirements.txt requirements/headless.txt
 	@echo "Setting up $(VENV), once: a few minutes, most of it PyTorch."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0] + ". Install it, or name one: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[headless]"
 	touch $@
 
-$(VENV)/.everything: $(VENV)/.engine
+$(VENV)/.everything: $(VENV)/.engine $(wildcard requirements/*.txt)
 	$(BIN)/python -m pip install --quiet --editable ".[headless,people,train,dev]"
 	touch $@
 
