@@ -22,6 +22,7 @@ import latent_preview  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from comfy.ldm.modules.attention import optimized_attention  # noqa: E402
+from comfy.patcher_extension import WrappersMP  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 # ComfyUI loads the folder under a name of its own, so everything inside must import relatively.
@@ -32,12 +33,21 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = pack
 spec.loader.exec_module(pack)
 from custom_nodes_x_pack.hosts import comfy as host  # noqa: E402
+from custom_nodes_x_pack.hosts.comfy_hooks import METHODS  # noqa: E402
 from custom_nodes_x_pack.methods import flow_record, leffa  # noqa: E402
 from custom_nodes_x_pack.methods.site import Method  # noqa: E402
 
 torch.set_num_threads(1)
 given = load_file(inputs_file)
 model, vae = host.load_person_model(model_file)
+
+
+def bare():
+    """The model as ComfyUI itself runs it, without any wrapper of ours."""
+    unwrapped = model.clone()
+    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.DIFFUSION_MODEL):
+        unwrapped.remove_wrappers_with_key(kind, METHODS)
+    return unwrapped
 
 
 def sample(patched, mask=None, cfg=2.5):
@@ -88,6 +98,8 @@ class Neighbour:
 class Halve(Method):
     """Uses the two hooks outside the UNet."""
 
+    shows_references = True
+
     def denoised(self, x0, step):
         return x0 * 0.5 if step.index == step.total - 1 else x0
 
@@ -111,7 +123,7 @@ out = {
     "decoded": vae.decode(given["latent"]),
     "faint": vae.decode(given["latent"] * 0.5),
     "preview_of_faint": preview(given["latent"] * 0.5),
-    "plain": sample(model),
+    "plain": sample(bare()),
     "strength_0": sample(reference_attention(0.0)),
     "strength_1": sample(reference_attention(1.0)),
     "strength_half": sample(reference_attention(0.5)),
@@ -121,15 +133,15 @@ out = {
     "masked": sample(reference_attention(1.0), mask),
     "halved": sample(host.patch(model, Halve())),
     "all_kept": sample(host.patch(model, Halve()), torch.ones(1, 128, 96)),
-    "plain_again": sample(model),
+    "plain_again": sample(bare()),
 }
 for name, build in (("outside", with_reference_outside), ("inside", with_reference_inside)):
     neighbour = Neighbour()
     out[f"neighbour_{name}"] = sample(build(neighbour))
     out[f"calls_{name}"] = torch.tensor([neighbour.patches, neighbour.replacements])
-out["neighbour_alone"] = sample(Neighbour().apply(model))
+out["neighbour_alone"] = sample(Neighbour().apply(bare()))
 try:
-    host.model_config(model.__class__(model.model, model.load_device, model.offload_device))
+    sample(model)
 except ValueError as error:
     message = str(error)
 save_file({key: t.contiguous() for key, t in out.items()}, outputs_file, {"error": message})

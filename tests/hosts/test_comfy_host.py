@@ -12,6 +12,7 @@ from mannequin.hosts import diffusers as embedded
 from mannequin.lab.training import models
 from mannequin.methods.flow_record import FlowRecord
 from mannequin.methods.leffa import Leffa, Reference
+from mannequin.methods.site import Method
 
 CHILD = Path(__file__).with_name("comfy_child.py")
 
@@ -61,8 +62,11 @@ def ours(person_file):
 def sample(ours, given):
     """Samples on the embedded host."""
 
+    class Unseen(Method):
+        shows_references = True
+
     def run(strength=None, mask=None, cfg=2.5, record=None):
-        model = ours[0]
+        model = embedded.patch(ours[0], Unseen())
         if strength is not None:
             reference = Reference(given["image"], given["ref_latent"], given["ref_pose"])
             model = embedded.patch(model, Leffa(reference, strength, observer=record))
@@ -148,5 +152,5 @@ def test_hooks_outside_the_network(comfy_run, given):
     assert_same(out["all_kept"], given["latent"])
 
 
-def test_foreign_model_is_named(comfy_run):
-    assert "Connect the MODEL of Load Person Model" in comfy_run[1]["error"]
+def test_sampling_without_a_reference_says_what_to_do(comfy_run):
+    assert "none is connected. Put Flow-Guided Attention between" in comfy_run[1]["error"]
