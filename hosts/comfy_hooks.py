@@ -37,6 +37,12 @@ class Patched:
     reference_layers: dict[Block, str]
     reference_sites: int
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Patched:
+        """Itself: ComfyUI below 0.18 deep-copies a model's options with every clone, and a copied
+        method would fill a copy of the flow.
+        """
+        return self
+
 
 def block_layers(unet: nn.Module) -> dict[Block, str]:
     """Host-neutral layer ids of a ComfyUI UNet's blocks: ("input", 4) -> "down.1.0"."""

@@ -35,13 +35,17 @@ def load(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE]:
     stored = weights.read(path)
     try:
         with torch.inference_mode(False):
-            vae = autoencoder(stored)
-            model = unet_patcher(stored, "unet")
-            model.set_additional_models(REFERENCE, [unet_patcher(stored, "unet_encoder")])
+            return person_model(stored), autoencoder(stored)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit their configuration: {error}") from error
+
+
+def person_model(stored: weights.PersonWeights) -> comfy.model_patcher.ModelPatcher:
+    """The generator, with its reference network as an additional model."""
+    model = unet_patcher(stored, "unet")
+    model.set_additional_models(REFERENCE, [unet_patcher(stored, "unet_encoder")])
     model.set_attachments(CONFIG, stored.config)
-    return model, vae
+    return model
 
 
 def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patcher.ModelPatcher:
@@ -58,7 +62,7 @@ def unet_patcher(stored: weights.PersonWeights, room: str) -> comfy.model_patche
 
 def latent_format(stored: weights.PersonWeights) -> comfy.latent_formats.LatentFormat:
     """Scale and preview colours of the model's latents."""
-    if "patch" in stored.config["vae"]:
+    if stored.config["family"] not in ("sd15", "sdxl"):
         return PersonLatents(stored)
     formats = {"sd15": comfy.latent_formats.SD15, "sdxl": comfy.latent_formats.SDXL}
     return formats[stored.config["family"]]()
@@ -127,7 +131,8 @@ class PersonVAE(comfy.sd.VAE):
         self.memory_used_decode = lambda shape, dtype: shape[2] * shape[3] * bytes_per_cell
         self.memory_used_encode = lambda shape, dtype: shape[2] * shape[3] * 4 * 3 * 4
         self.size = None
-        self.model_size()
+        if hasattr(self, "model_size"):  # not in ComfyUI 0.3.64
+            self.model_size()
 
 
 class PersonFamily(comfy.supported_models_base.BASE):
