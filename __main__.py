@@ -8,6 +8,7 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -17,7 +18,13 @@ import typer
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 ROOT = Path(__file__).resolve().parent
 DEMO = ("pose_transfer", "try_on")
-EXTRAS = {"lab.people": "people", "lab.training": "people,train", "lab.benchmarks": "people,dev"}
+BAD_INPUT = ("ValueError", "OSError", "FileNotFoundError")
+EXTRAS = {
+    "headless.server": "headless",
+    "lab.people": "people",
+    "lab.training": "people,train",
+    "lab.benchmarks": "people,dev",
+}
 
 app = typer.Typer(
     help=__doc__,
@@ -44,6 +51,10 @@ Settings = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of every node that has one.")]
+Server = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="A ComfyUI server to use instead of the embedded engine."),
+]
 FirstSeed = Annotated[int, typer.Option(min=0, help="Seed of the people.")]
 
 
@@ -53,23 +64,30 @@ def run(
     settings: Settings = None,
     out: OutFolder = Path("out"),
     seed: Seed = None,
+    server: Server = None,
 ) -> None:
     """Run a workflow and print the paths of the pictures it saved."""
     with _exit_codes():
-        result = _run(workflow, settings or [], out, seed)
+        result = _run(workflow, settings or [], out, seed, server)
     for path in result.images + result.previews:
         typer.echo(path)
 
 
 @app.command()
-def validate(workflow: WorkflowFile, settings: Settings = None, seed: Seed = None) -> None:
+def validate(
+    workflow: WorkflowFile, settings: Settings = None, seed: Seed = None, server: Server = None
+) -> None:
     """Say everything that is wrong with a workflow; run nothing."""
     with _exit_codes():
         from .headless.params import parse_settings
         from .headless.run import prepare
 
         parsed, problems = parse_settings(settings or [])
-        _, prompt = prepare(workflow, parsed, seed, problems=problems)
+        if server:
+            check = _room("headless.server.run").validate_on_server
+            prompt = check(server, workflow, parsed, seed, problems)
+        else:
+            _, prompt = prepare(workflow, parsed, seed, problems=problems)
     typer.echo(f"{workflow}: {len(prompt)} nodes, nothing wrong")
 
 
@@ -159,8 +177,10 @@ def train(
         _part("lab.training", name, "main")(context.args)
 
 
-def _run(workflow: Path, settings: list[str], out: Path, seed: int | None) -> Any:
-    """One run with its progress on standard error."""
+def _run(
+    workflow: Path, settings: list[str], out: Path, seed: int | None, server: str | None = None
+) -> Any:
+    """One run with its progress on standard error; on a server where one is given."""
     from rich.console import Console
 
     from .headless import run_workflow
@@ -168,28 +188,37 @@ def _run(workflow: Path, settings: list[str], out: Path, seed: int | None) -> An
     from .headless.params import parse_settings
 
     parsed, problems = parse_settings(settings)
+    call = partial(_room("headless.server.run").run_on_server, server) if server else run_workflow
     with ConsoleProgress(Console(stderr=True)) as progress:
-        return run_workflow(workflow, parsed, out, seed=seed, progress=progress, problems=problems)
+        return call(workflow, parsed, out, seed=seed, progress=progress, problems=problems)
 
 
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     """Turn what can happen into messages on standard error and the documented exit codes."""
     from .headless.engine import NodeError
+    from .headless.server import RemoteError, ServerError
     from .headless.workflow import WorkflowError
 
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; what was written until now is complete.", err=True)
+    except KeyboardInterrupt as stop:
+        text = str(stop) or "Interrupted; what was written until now is complete."
+        typer.echo(text, err=True)
         raise typer.Exit(INTERRUPTED) from None
     except WorkflowError as error:
         count = len(error.problems)
         typer.echo(f"{count} problem{'s' if count > 1 else ''}, nothing was run:", err=True)
         typer.echo("\n".join(f"- {problem}" for problem in error.problems), err=True)
         raise typer.Exit(WRONG) from error
+    except ServerError as error:
+        typer.echo(f"Failed: {error}", err=True)
+        raise typer.Exit(FAILED) from error
     except NodeError as error:
-        if not isinstance(error.__cause__, ValueError | OSError):
+        cause = error.__cause__
+        if isinstance(cause, RemoteError) and cause.kind not in BAD_INPUT:
+            typer.echo(f"On the server:\n{cause.traceback}{cause.kind}: {cause}\n", err=True)
+        elif not isinstance(cause, ValueError | OSError | RemoteError):
             raise  # not a bad input but a bug: the traceback is needed, the exit code is 1 too
         typer.echo(f"Failed: {error}", err=True)
         raise typer.Exit(FAILED) from error

@@ -41,6 +41,11 @@ class ConsoleProgress(Progress):
     ) -> None:
         self._bars.stop()
 
+    def waiting(self, ahead: int) -> None:
+        if ahead:
+            others = f"{ahead} other job{'s' if ahead > 1 else ''}"
+            self._console.print(f"waiting for {others}", markup=False, highlight=False)
+
     def node_started(self, node: NodeRef, index: int, total: int) -> None:
         self._bars.update(self._nodes, description=node.title, completed=index, total=total)
         self._bars.reset(self._steps, visible=False)

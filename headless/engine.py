@@ -61,7 +61,7 @@ class Engine:
         }
         order = [
             (node_ref(prompt, key), schemas[key])
-            for key in _order(prompt, [k for k, s in schemas.items() if s.is_output_node])
+            for key in execution_order(prompt, [k for k, s in schemas.items() if s.is_output_node])
         ]
         keys: dict[str, str] = {}
         for node, schema in order:
@@ -121,7 +121,7 @@ class Engine:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _order(prompt: Prompt, outputs: list[str]) -> list[str]:
+def execution_order(prompt: Prompt, outputs: list[str]) -> list[str]:
     """The nodes that the outputs need, each after those that it depends on.
 
     Depth first, so that one output is on disk before work for the next begins.

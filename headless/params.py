@@ -13,6 +13,7 @@ from .workflow import Problem, Prompt, is_link, node_ref, problem
 
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0")
+SEEDS = ("seed", "noise_seed")
 
 
 def parse_settings(texts: list[str]) -> tuple[dict[str, str], list[Problem]]:
@@ -64,11 +65,12 @@ def apply_settings(
 
 
 def apply_seed(prompt: Prompt, seed: int, registry: Registry) -> tuple[Prompt, list[Problem]]:
-    """The workflow with every `seed` input set that is not fed by a wire."""
+    """The workflow with every `seed` and `noise_seed` set that is not fed by a wire."""
     settings = {
-        f"{key}.seed": seed
+        f"{key}.{name}": seed
         for key, node in prompt.items()
-        if "seed" in node["inputs"] and not is_link(node["inputs"]["seed"])
+        for name in SEEDS
+        if name in node["inputs"] and not is_link(node["inputs"][name])
     }
     if not settings:
         todo = "Leave --seed out."

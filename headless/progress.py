@@ -23,6 +23,9 @@ class NodeRef:
 class Progress:
     """Hears what the engine does; override what you want to know."""
 
+    def waiting(self, ahead: int) -> None:
+        """The workflow waits on a server for `ahead` others; 0: for none any more."""
+
     def node_started(self, node: NodeRef, index: int, total: int) -> None:
         """Node number `index` (from 0) of `total` begins."""
 

@@ -1,7 +1,7 @@
 """From a workflow and settings to pictures on disk, in one call."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,10 +41,11 @@ def prepare(
     seed: int | None = None,
     nodes: Registry | None = None,
     problems: list[Problem] | None = None,
+    judge: Callable[[Prompt, Registry], tuple[Prompt, list[Problem]]] = check,
 ) -> tuple[Workflow, Prompt]:
     """The loaded workflow, and its nodes with settings applied, checked and ready to run.
 
-    problems: what the caller found already. Raises WorkflowError with these and all others.
+    problems: what the caller found already; judge finds more. Raises WorkflowError with all.
     """
     nodes = registry() if nodes is None else nodes
     loaded = load_workflow(workflow)
@@ -54,7 +55,7 @@ def prepare(
         found += more
     prompt, more = apply_settings(prompt, settings or {}, nodes)
     found += more
-    prompt, more = check(prompt, nodes)
+    prompt, more = judge(prompt, nodes)
     if found or more:
         raise WorkflowError(found + more)
     return loaded, prompt

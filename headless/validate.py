@@ -13,22 +13,60 @@ from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from . import folders
 from .registry import Registry
-from .schema import Input, Schema
+from .schema import Custom, Input, Schema
 from .workflow import Problem, Prompt, is_link, node_ref, problem
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+STRANGERS = (
+    "a node that the embedded engine knows",
+    "`mannequin nodes` lists all; workflows with other packs' nodes run in ComfyUI, also from "
+    "here with --server.",
+)
 
 
-def check(prompt: Prompt, registry: Registry) -> tuple[Prompt, list[Problem]]:
-    """The workflow with its values in their declared types, and all that is wrong with it."""
+def check(
+    prompt: Prompt, registry: Registry, strangers: tuple[str, str] = STRANGERS
+) -> tuple[Prompt, list[Problem]]:
+    """The workflow with its values in their declared types, and all that is wrong with it.
+
+    strangers: what is expected of a node's class, and what to do about an unknown one.
+    """
     checked = {key: {**node, "inputs": dict(node["inputs"])} for key, node in prompt.items()}
+    schemas, needed, problems = _survey(checked, registry, strangers)
+    for key in needed:
+        if key in schemas:
+            problems += _check_node(checked, key, schemas, registry)
+    return checked, problems + _cycles(checked, needed)
+
+
+def check_wires(
+    prompt: Prompt, registry: Registry, strangers: tuple[str, str] = STRANGERS
+) -> tuple[Prompt, list[Problem]]:
+    """The workflow as it is, and what no engine could run: unknown nodes, nothing to save, wires
+    from nowhere, circles. Values and types are left to whoever runs it."""
+    schemas, needed, problems = _survey(prompt, registry, strangers)
+    for key in needed:
+        for name, value in prompt[key]["inputs"].items():
+            if is_link(value):
+                spec = Custom("*").Input(name)
+                where = f'{node_ref(prompt, key)}, input "{name}"'
+                found = _check_wire(prompt, value, spec, where, schemas)
+                problems += [Problem(found.where, found.text, key)] if found else []
+    return prompt, problems + _cycles(prompt, needed)
+
+
+def _survey(
+    prompt: Prompt, registry: Registry, strangers: tuple[str, str]
+) -> tuple[dict[str, Schema], list[str], list[Problem]]:
+    """Schemas of the known nodes, ids of the nodes that the outputs need, and what is missing."""
     schemas = {
         key: registry[node["class_type"]].GET_SCHEMA()
-        for key, node in checked.items()
+        for key, node in prompt.items()
         if node["class_type"] in registry
     }
-    problems = [_unknown(prompt, key, registry) for key in checked if key not in schemas]
+    problems = [_unknown(prompt, key, registry, strangers) for key in prompt if key not in schemas]
     outputs = [key for key, schema in schemas.items() if schema.is_output_node]
     if not outputs and not problems:
         problems.append(
@@ -39,11 +77,7 @@ def check(prompt: Prompt, registry: Registry) -> tuple[Prompt, list[Problem]]:
                 "Add a SaveImage or PreviewImage node and connect a picture to it.",
             )
         )
-    needed = needed_by(checked, outputs) if outputs else list(checked)
-    for key in needed:
-        if key in schemas:
-            problems += _check_node(checked, key, schemas, registry)
-    return checked, problems + _cycles(checked, needed)
+    return schemas, needed_by(prompt, outputs) if outputs else list(prompt), problems
 
 
 def needed_by(prompt: Prompt, outputs: Iterable[str]) -> list[str]:
@@ -63,17 +97,12 @@ def upstream(prompt: Prompt, key: str) -> list[str]:
     return [value[0] for value in prompt[key]["inputs"].values() if is_link(value)]
 
 
-def _unknown(prompt: Prompt, key: str, registry: Registry) -> Problem:
+def _unknown(prompt: Prompt, key: str, registry: Registry, strangers: tuple[str, str]) -> Problem:
     name = prompt[key]["class_type"]
     close = get_close_matches(name, registry, 1)
-    return problem(
-        node_ref(prompt, key),
-        "a node that the embedded engine knows",
-        f'the class "{name}"',
-        (f'Did you mean "{close[0]}"? ' if close else "")
-        + "`mannequin nodes` lists all; workflows with other packs' nodes run in ComfyUI.",
-        key,
-    )
+    expected, todo = strangers
+    todo = f'Did you mean "{close[0]}"? {todo}' if close else todo
+    return problem(node_ref(prompt, key), expected, f'the class "{name}"', todo, key)
 
 
 def _cycles(prompt: Prompt, needed: list[str]) -> list[Problem]:
@@ -219,7 +248,7 @@ def _check_value(
         return value, wrong
     if node_checks_it:
         return value, None
-    if kind == "COMBO" and value not in spec.options:
+    if kind == "COMBO" and value not in spec.options and not _is_picture(value, spec):
         close = get_close_matches(str(value), map(str, spec.options), 1)
         todo = "Choose one of the list." if spec.options else "Install a file to choose from."
         todo = f"Did you mean {close[0]!r}?" if close else todo
@@ -228,6 +257,12 @@ def _check_value(
     if (low is not None and value < low) or (high is not None and value > high):
         return value, wrong
     return value, None
+
+
+def _is_picture(value: Any, spec: Input) -> bool:
+    """Whether the input takes pictures that may still be sent, and this is one that lies here."""
+    upload = getattr(spec, "upload", None)
+    return bool(upload) and isinstance(value, str) and folders.exists_annotated_filepath(value)
 
 
 def _converted(value: Any, kind: str) -> Any:

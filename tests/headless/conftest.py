@@ -96,3 +96,14 @@ def prompt():
             "_meta": {"title": "Save both"},
         },
     }
+
+
+@pytest.fixture
+def fake():
+    """A ComfyUI server that loses connections on demand; see fake_comfyui.py."""
+    pytest.importorskip("websockets")
+    from mannequin.tests.headless.fake_comfyui import FakeComfyUI
+
+    server = FakeComfyUI()
+    yield server
+    server.close()
