@@ -1,5 +1,17 @@
-"""Attention primitives: `eager` is the truth, `sdpa` runs everywhere."""
+"""Attention primitives: `eager` is the truth, the registry picks the backend that runs."""
 
-from .sdpa import flow_of_attention, reference_attention
+from .functions import (
+    attention,
+    flow_of_attention,
+    joint_attention,
+    mixture_attention,
+    reference_attention,
+)
 
-__all__ = ["flow_of_attention", "reference_attention"]
+__all__ = [
+    "attention",
+    "flow_of_attention",
+    "joint_attention",
+    "mixture_attention",
+    "reference_attention",
+]
