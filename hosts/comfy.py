@@ -42,8 +42,13 @@ Guide = Callable[[Tensor, Tensor, float], Tensor]
 def load_person_model(path: Path) -> tuple[ModelPatcher, comfy.sd.VAE]:
     """Reads a person model's file. Raises ValueError when it is not one."""
     model, vae = comfy_weights.load(path)
+    return ready(model), vae
+
+
+def ready(model: ModelPatcher) -> ModelPatcher:
+    """Puts the wrappers, without any method yet, into a person model; returns it."""
     _install(model)
-    return model, vae
+    return model
 
 
 def model_config(model: ModelPatcher) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -144,10 +144,13 @@ def sample_custom(
     sigmas: Tensor,
     latent: dict[str, Any],
     callback: Callback | None = None,
+    noise: Tensor | None = None,
+    step_noise: Iterable[Tensor] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """SamplerCustom: as `sample`, along the noise levels sigmas [steps + 1].
 
-    Returns the latent with the samples at the end, and with the last prediction of x0.
+    noise [B, C, h, w], step_noise (one per step): instead of the seed's. Returns the latent with
+    the samples at the end, and with the last prediction of x0.
     """
     if sampler_name not in SAMPLERS:
         raise ValueError(f"Unknown sampler {sampler_name!r}: expected one of {SAMPLERS}.")
@@ -155,8 +158,9 @@ def sample_custom(
     if len(sigmas) < 2:
         return latent, latent
     samples = latent["samples"]
-    noise = torch.zeros_like(samples)
-    if add_noise:
+    if not add_noise:
+        noise = torch.zeros_like(samples)
+    elif noise is None:
         noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed))
     scale = model.config["latent_scale"]
     start = samples * scale
@@ -176,7 +180,7 @@ def sample_custom(
     for method in model.methods:
         method.begin()
     try:
-        out = run_sampler(sampler_name, predict, x, sigmas, seed, after_step)
+        out = run_sampler(sampler_name, predict, x, sigmas, step_noise or seed, after_step)
     finally:
         for method in model.methods:
             method.end()

@@ -6,7 +6,7 @@ return the same noise levels, so that one workflow gives one picture on both hos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -100,15 +100,21 @@ AfterStep = Callable[[int, Tensor], None]
 
 
 def sample(
-    sampler: str, denoise: Denoise, x: Tensor, sigmas: Tensor, seed: int, after_step: AfterStep
+    sampler: str,
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: int | Iterable[Tensor],
+    after_step: AfterStep,
 ) -> Tensor:
     """Runs one of SAMPLERS from x along sigmas.
 
-    denoise(x, sigma, index) predicts x0; after_step(index, x0) is called after each step. seed:
-    of the noise that ddpm adds. Raises ValueError for an unknown sampler.
+    denoise(x, sigma, index) predicts x0; after_step(index, x0) is called after each step. noise:
+    what ddpm adds, or its seed. Raises ValueError for an unknown sampler.
     """
     if sampler == "ddpm":
-        return ddpm(denoise, x, sigmas, step_noise(x, seed), after_step)
+        noise = step_noise(x, noise) if isinstance(noise, int) else iter(noise)
+        return ddpm(denoise, x, sigmas, noise, after_step)
     if sampler in SAMPLERS:
         return euler(denoise, x, sigmas, after_step)
     raise ValueError(f"Unknown sampler {sampler!r}: expected one of {SAMPLERS}.")
