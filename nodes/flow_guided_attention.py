@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from .. import hosts
 from ..methods.flow_record import FlowRecord
 from ..methods.leffa import Leffa
+from .live_flow import live_flow
 from .schema import CATEGORY, Flow, build
 from .schema import Reference as ReferenceWire
 
@@ -23,6 +24,7 @@ class FlowGuidedAttention(io.ComfyNode):
             "2412.08486) and records where every pixel looked.",
             search_aliases=["leffa", "reference attention", "flow field"],
             not_idempotent=True,  # two equal copies must not fill one flow
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input(
                     "model",
@@ -99,7 +101,8 @@ class FlowGuidedAttention(io.ComfyNode):
         reference_run=RUNS[0],
     ):
         host = hosts.host_of(model)
-        flow = FlowRecord(host.model_config(model).get("flow_layers"))
+        layers = host.model_config(model).get("flow_layers")
+        flow = FlowRecord(layers, after_step=live_flow(cls.hidden.unique_id))
         method = Leffa(
             reference,
             strength,
