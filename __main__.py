@@ -17,6 +17,7 @@ import typer
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 ROOT = Path(__file__).resolve().parent
+DEFAULT_COMFYUI = Path("~/comfy/ComfyUI")
 DEMO = ("pose_transfer", "try_on")
 BAD_INPUT = ("ValueError", "OSError", "FileNotFoundError")
 EXTRAS = {
@@ -121,6 +122,63 @@ def demo(out: OutFolder = Path("out/demo")) -> None:
         typer.echo(f"\n{name}: {result.seconds:.1f} s")
         for path in result.images:
             typer.echo(path)
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A published Leffa checkpoint, .pth.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; default: X.safetensors.")
+    ] = None,
+    half: Annotated[bool, typer.Option(help="Store float16: half the size.")] = False,
+) -> None:
+    """Turn a published checkpoint into a safetensors file for models/mannequin."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with _exit_codes():
+        from .headless.convert import convert as written
+
+        with Progress(console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task("reading")
+            try:
+                path, config = written(
+                    checkpoint,
+                    out,
+                    half,
+                    lambda n, total: bars.update(task, completed=n, total=total),
+                )
+            except (ValueError, OSError) as error:
+                typer.echo(str(error), err=True)
+                raise typer.Exit(WRONG) from error
+    typer.echo(f"{path} ({config['family']}, {config['unet']['in_channels']} input channels)")
+
+
+@app.command()
+def verify(
+    fixture: Annotated[Path, typer.Argument(help="Golden outputs of the published code.")],
+    comfyui: Annotated[
+        Path, typer.Option(envvar="COMFYUI_DIR", help="ComfyUI's folder.")
+    ] = DEFAULT_COMFYUI,
+) -> None:
+    """Run golden outputs of the published Leffa code on every host present; print JSON.
+
+    Per host: forward_max_abs of one denoiser call, sample_rel of a whole sampling run. Exit code 1
+    when either is above 1e-5 on any host.
+    """
+    import json
+
+    with _exit_codes():
+        from .headless.verify import verify as run_golden
+
+        try:
+            found, close = run_golden(fixture, comfyui.expanduser())
+        except ValueError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(WRONG) from error
+    typer.echo(json.dumps(found, indent=2))
+    if not close:
+        raise typer.Exit(FAILED)
 
 
 @people.command()

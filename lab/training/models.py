@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,6 +18,26 @@ FLOW_LAYERS = ["up.2.1"]
 
 
 VAE = {"latent_channels": LATENT_CHANNELS, "patch": 4, "width": 64, "blocks": 4}
+
+
+PUBLISHED = {
+    "sd15": (
+        (1, 2, 2, 2),
+        {
+            "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+            "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+        },
+    ),
+    "sdxl": (
+        (1, 2, 2),
+        {
+            "down_block_types": ["DownBlock2D"] + ["CrossAttnDownBlock2D"] * 2,
+            "up_block_types": ["CrossAttnUpBlock2D"] * 2 + ["UpBlock2D"],
+            "transformer_layers_per_block": [1, 1, 2],
+            "use_linear_projection": True,
+        },
+    ),
+}
 
 
 def unet_config(in_channels: int, widths: tuple[int, ...] = WIDTHS) -> dict[str, Any]:
@@ -105,3 +125,40 @@ def build(seed: int, path: Path) -> Path:
     }
     save_person(path, config, states, {"random": True, "seed": seed})
     return Path(path)
+
+
+def build_published(seed: int, path: Path, family: str = "sd15", width: int = 32) -> Path:
+    """A random-weight file shaped like the published Leffa checkpoints, but narrow.
+
+    family: "sd15" (try-on) or "sdxl" (pose transfer). width: of the first level, a multiple of 32
+    (64 for "sdxl"). A path ending in .pth gets a PyTorch checkpoint, as published; any other a
+    safetensors file. Neither carries a configuration.
+    """
+    torch.manual_seed(seed)
+    multiples, shape = PUBLISHED[family]
+    widths = [width * n for n in multiples]
+    heads = [w // 64 for w in widths] if family == "sdxl" else 8
+    shape = {
+        **shape,
+        "block_out_channels": widths,
+        "attention_head_dim": heads,
+        "cross_attention_dim": 64,
+        "out_channels": 4,
+    }
+    rooms = {
+        "unet": UNet2DConditionModel(in_channels=12, **shape),
+        "unet_encoder": UNet2DConditionModel(in_channels=4, **shape),
+        "vae": AutoencoderKL(
+            block_out_channels=[32, 32, 32, 32],
+            down_block_types=["DownEncoderBlock2D"] * 4,
+            up_block_types=["UpDecoderBlock2D"] * 4,
+            layers_per_block=2,
+        ),
+    }
+    state = {f"{room}.{k}": t for room, net in rooms.items() for k, t in net.state_dict().items()}
+    path = Path(path)
+    if path.suffix == ".pth":
+        torch.save(state, path)
+    else:
+        save_file({k: t.contiguous() for k, t in state.items()}, path)
+    return path
