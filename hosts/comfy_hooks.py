@@ -191,11 +191,11 @@ def hooked(options: dict[str, Any], layers: dict[Block, str], call: Call) -> dic
     def attention_over(previous: Callable[..., Tensor] | None) -> Callable[..., Tensor]:
         def attend(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
             here = site(extra)
-            method = call.attention(here)
-            if method is None:
+            ours = call.attention(here)
+            if ours is None:
                 return (previous or _plain_attention)(q, k, v, extra)
             heads = (t.unflatten(-1, (here.heads, -1)).transpose(1, 2) for t in (q, k, v))
-            return method.attend(*heads, here).transpose(1, 2).flatten(2)
+            return ours(*heads).transpose(1, 2).flatten(2)
 
         return attend
 

@@ -1,6 +1,6 @@
 """What both hosts share: which methods act on a step, and how hooks are chained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -27,9 +27,13 @@ class Call:
             n, keys, values = method.context(n, keys, values, site)
         return n, keys, values
 
-    def attention(self, site: Site) -> Method | None:
-        """The method that replaces the attention here; the last one wins."""
-        return next((m for m in reversed(self.methods) if m.attends(site)), None)
+    def attention(self, site: Site) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+        """What replaces the attention here: the last method that wants to, told of the others."""
+        attending = [method for method in self.methods if method.attends(site)]
+        if not attending:
+            return None
+        *others, last = attending
+        return lambda q, k, v: last.attend(q, k, v, site, others)
 
     def output(self, n_in: Tensor, n_out: Tensor, site: Site) -> Tensor:
         for method in self.methods:

@@ -99,11 +99,8 @@ class SiteUNet:
             project(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
             for project, x in ((attn.to_q, n), (attn.to_k, keys), (attn.to_v, values))
         )
-        method = call.attention(site)
-        if method is None:
-            out = F.scaled_dot_product_attention(q, k, v)
-        else:
-            out = method.attend(q, k, v, site)
+        attend = call.attention(site) or F.scaled_dot_product_attention
+        out = attend(q, k, v)
         out = attn.to_out[0](out.transpose(1, 2).flatten(2))
         return call.output(n_in, out, site)
 

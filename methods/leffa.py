@@ -5,7 +5,7 @@ reference is a flow field, and a loss in training teaches every query where to l
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,6 +88,7 @@ class Leffa(Method):
         self.once = once
         self.bank: Features = {}
         self._kept: dict[tuple[bool, ...], Features] = {}
+        self._first: dict[str, int] = {}
 
     def begin(self) -> None:
         self._kept = {}
@@ -146,6 +147,7 @@ class Leffa(Method):
         if site.kind != "self" or site.layer not in self.bank:
             return n, keys, values
         tokens = self.bank[site.layer]
+        self._first[site.layer] = keys.shape[1]
         return n, torch.cat([keys, tokens], 1), torch.cat([values, tokens], 1)
 
     def attends(self, site: Site) -> bool:
@@ -153,32 +155,72 @@ class Leffa(Method):
             return False
         return self.strength != 1 or (self.observer is not None and self.observer.wants(site))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, site: Site) -> Tensor:
-        m = self.bank[site.layer].shape[1]
-        own = k.shape[2] - m
-        k_ref, v_ref = k[:, :, own:], v[:, :, own:]
-        watching = self.observer is not None and self.observer.wants(site)
-        moments = None
-        if watching:
-            count = self.reference.count
-            moments = self.observer.moments(count, self.reference.grid(m // count))
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, site: Site, others: Sequence[Method] = ()
+    ) -> Tensor:
+        """One softmax for all references, also those of other Leffas: to each its own strength and
+        flow.
+        """
+        leffas = [method for method in (*others, self) if isinstance(method, Leffa)]
+        places = [method._place(k, site) for method in leffas]
+        moments = [
+            method._moments(site, place) for method, place in zip(leffas, places, strict=True)
+        ]
         out, averages = reference_attention(
             q,
-            k[:, :, :own],
-            v[:, :, :own],
-            k_ref,
-            v_ref,
-            None if moments is None else moments.to(q),
-            math.log(self.strength),
+            *_split(k, v, places),
+            torch.block_diag(*moments).to(q) if any(m.shape[1] for m in moments) else None,
+            _log_strengths(leffas, places, q),
         )
-        if watching:
-            self.observer.observe(site, q, k_ref, averages)
+        widths = [m.shape[1] for m in moments]
+        shares = [None] * len(leffas) if averages is None else averages.split(widths, -1)
+        for method, place, share in zip(leffas, places, shares, strict=True):
+            if method.observer is not None and method.observer.wants(site):
+                method.observer.observe(site, q, k[:, :, place], share)
         return out
+
+    def _place(self, k: Tensor, site: Site) -> slice:
+        """Where among the keys [B, H, M, d] our references' tokens are."""
+        count = self.bank[site.layer].shape[1]
+        first = self._first.get(site.layer, k.shape[2] - count)
+        return slice(first, first + count)
+
+    def _moments(self, site: Site, place: slice) -> Tensor:
+        """What the observer averages over our references' tokens, [M, c], c = 0 for nothing."""
+        tokens, count = place.stop - place.start, self.reference.count
+        moments = None
+        if self.observer is not None and self.observer.wants(site):
+            moments = self.observer.moments(count, self.reference.grid(tokens // count))
+        return torch.zeros(tokens, 0) if moments is None else moments
 
     def denoised(self, x0: Tensor, step: Step) -> Tensor:
         if self.observer is not None:
             self.observer.stepped(step)
         return x0
+
+
+def _split(k: Tensor, v: Tensor, places: Sequence[slice]) -> tuple[Tensor, ...]:
+    """Keys and values of everything else, then those of the references at `places`."""
+    ends = [0, *(place.stop for place in places)]
+    starts = [*(place.start for place in places), k.shape[2]]
+    rest = [slice(a, b) for a, b in zip(ends, starts, strict=True) if a < b]
+    return tuple(_pick(x, which) for which in (rest, places) for x in (k, v))
+
+
+def _pick(x: Tensor, places: Sequence[slice]) -> Tensor:
+    parts = [x[:, :, place] for place in places]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+def _log_strengths(leffas: Sequence[Leffa], places: Sequence[slice], q: Tensor) -> float | Tensor:
+    """What is added to the references' logits: one number, or one per token [B, M]."""
+    logs = [math.log(method.strength) for method in leffas]
+    if len(set(logs)) == 1:
+        return logs[0]
+    each = [
+        q.new_full((len(q), p.stop - p.start), log) for p, log in zip(places, logs, strict=True)
+    ]
+    return torch.cat(each, 1)
 
 
 def leffa_loss(flow: Tensor, reference: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Both hosts reduce a UNet to a sequence of attention sites and call the hooks bel
 knows which host it runs on. The contract is ours; the papers patch their own model code.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -84,8 +84,14 @@ class Method:
         """Whether `attend` is to replace the attention at this site."""
         return False
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, site: Site) -> Tensor:
-        """The attention itself: q [B, H, N, d], k and v [B, H, M, d] -> [B, H, N, d]."""
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, site: Site, others: Sequence["Method"] = ()
+    ) -> Tensor:
+        """The attention itself: q [B, H, N, d], k and v [B, H, M, d] -> [B, H, N, d].
+
+        others: earlier methods that also want to replace it. The last one is asked, and does their
+        work too where it knows how.
+        """
         raise NotImplementedError
 
     def output(self, n_in: Tensor, n_out: Tensor, site: Site) -> Tensor:

@@ -108,6 +108,25 @@ def test_conditioning_of_another_model_says_what_to_do(loaded, reference, extras
         host.sample(model, 0, 2, 1, "euler", "simple", other, other, latent)
 
 
+def test_two_references_keep_their_own_strengths_and_flows(loaded, reference):
+    image = torch.rand(1, H * 4, W * 4, 3, generator=torch.Generator().manual_seed(9))
+    other = Reference(image, loaded[1].encode(image)[None], reference.dense_pose.flip(-1))
+    nodes = {"a": (reference, 0.4), "b": (other, 1.6)}
+    pictures, flows = {}, {}
+    for order in ("ab", "ba"):
+        model, records = loaded[0], {name: FlowRecord() for name in order}
+        for name in order:
+            model = host.patch(model, Leffa(*nodes[name], observer=records[name]))
+        pictures[order] = sample(model)
+        flows[order] = {name: record.field().xy for name, record in records.items()}
+    torch.testing.assert_close(pictures["ab"], pictures["ba"], atol=1e-3, rtol=1e-3)
+    for name in nodes:
+        torch.testing.assert_close(flows["ab"][name], flows["ba"][name], atol=1e-3, rtol=1e-3)
+    assert (flows["ab"]["a"] - flows["ab"]["b"]).abs().max() > 1e-2
+    both = host.patch(host.patch(loaded[0], Leffa(reference)), Leffa(other))
+    assert (sample(both) - pictures["ab"]).abs().max() > 0.01
+
+
 def test_patching_leaves_the_model_as_it_was(loaded, reference):
     model, _ = loaded
     before = sample(model)
