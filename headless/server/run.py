@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from ..registry import Registry
 from ..run import RunResult, prepare
 from ..validate import check, check_wires
 from ..workflow import Problem, Prompt
+from . import ServerError
 from .catalog import catalog
 from .connection import Connection, Pace
 from .files import download, upload
 from .job import Job
 from .problems import failure
 from .watch import Events, Narrator, watch
+
+GOODBYE = 10.0  # seconds that a Ctrl-C waits for a server that does not answer
 
 
 def run_on_server(
@@ -95,14 +99,25 @@ def _schema(nodes: Registry, node: dict) -> Any:
 
 
 def _stop(job: Job, prompt: Prompt, nodes: Registry, output_dir: str | Path) -> None:
-    """Take the job out; what it saved until then is downloaded."""
-    if not job.remove():
+    """Take the job out; what it saved until then is downloaded.
+
+    Raises KeyboardInterrupt with what to know when the server does not stop in time.
+    """
+    server = job.server
+    server.pace = replace(server.pace, patience=min(server.pace.patience, GOODBYE))
+    try:
+        stopped = job.remove()
+        entry = job.look().entry
+        if entry:
+            download(server, prompt, nodes, entry, output_dir)
+    except ServerError as error:
         raise KeyboardInterrupt(
-            f"Interrupted; {job.server.name} stops the job {job.id} after the step it is in."
+            f"Interrupted; {server.name} does not answer, the job {job.id} may go on there."
+        ) from error
+    if not stopped:
+        raise KeyboardInterrupt(
+            f"Interrupted; {server.name} stops the job {job.id} after the step it is in."
         )
-    entry = job.look().entry
-    if entry:
-        download(job.server, prompt, nodes, entry, output_dir)
 
 
 def _raise_failure(prompt: Prompt, entry: dict[str, Any]) -> None:

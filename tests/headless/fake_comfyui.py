@@ -65,7 +65,7 @@ class FakeComfyUI:
         self.keeps_prompt_id = True
         self.files, self.inputs = {}, {"there.png": b"there"}
         self.pending, self.running, self.history = [], [], {}
-        self.queued, self.ran, self.requests = [], [], []
+        self.queued, self.ran, self.requests, self.logins = [], [], [], []
         self.interrupted = set()
         self.sockets, self.connections = {}, []
         self.messages_before_drop = None
@@ -253,6 +253,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = f"{self.command} {url.path}"
         self.fake.requests.append(request)
+        self.fake.logins.append(self.headers["Authorization"])
         faults = self.fake.faults[request]
         fault = faults.pop(0) if faults else self.fake.chance(request)
         if url.path == "/ws":
