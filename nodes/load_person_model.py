@@ -13,14 +13,15 @@ SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 
 
 def register_model_folders() -> None:
-    """Person models lie in models/mannequin and, the one that ships, in the pack's weights/.
+    """Person models lie in models/mannequin, wherever extra_model_paths.yaml says for `mannequin`
+    (these folders come first), and, the one that ships, in the pack's weights/.
 
     A published .pth is listed too, so that loading it can say how to convert it.
     """
-    there, _ = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))
-    ours = [str(Path(folder_paths.models_dir) / FOLDER), str(SHIPPED)]
-    paths = [*there, *(path for path in ours if path not in there)]
-    folder_paths.folder_names_and_paths[FOLDER] = (paths, {".safetensors", ".pth"})
+    for path in (Path(folder_paths.models_dir) / FOLDER, SHIPPED):
+        folder_paths.add_model_folder_path(FOLDER, str(path))
+    _, extensions = folder_paths.folder_names_and_paths[FOLDER]
+    extensions.update({".safetensors", ".pth"})
 
 
 register_model_folders()
