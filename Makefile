@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 SEED ?= 1
 
-.PHONY: setup demo test test-slow lint bench train clean
+.PHONY: setup demo test test-slow matrix lint bench train clean
 
 setup: $(VENV)/.everything
 
@@ -29,6 +29,9 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+matrix: setup
+	COMFYUI_DIRS="$(COMFYUI_DIRS)" $(BIN)/python tests/hosts/matrix.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """A real ComfyUI for the tests that need one, and a person model with random weights."""
 
+import copy
 import io
+import itertools
 import json
 import os
 import socket
@@ -89,6 +91,7 @@ class Server:
 
     def __init__(self, port: int, folder: Path):
         self.url, self.folder = f"http://127.0.0.1:{port}", folder
+        self.runs = itertools.count()
 
     @property
     def log(self) -> str:
@@ -130,11 +133,19 @@ class Server:
         return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.int16)
 
     def paint(self, prompt: dict) -> dict[str, np.ndarray]:
-        """The pictures that a workflow saves, by file name; fails when it does."""
+        """The pictures that a workflow saves, by the prefix of their names; fails when it does.
+
+        They are saved under new names, because ComfyUI does not list what was cached.
+        """
+        prompt = copy.deepcopy(prompt)
+        for entry in prompt.values():
+            if entry["class_type"] == "SaveImage":
+                entry["inputs"]["filename_prefix"] += f"-{next(self.runs)}"
         history = self.run(prompt)
         assert history["status"]["status_str"] == "success", history["status"]["messages"][-1]
         images = (e for o in history["outputs"].values() for e in o.get("images", ()))
-        return {e["filename"]: self.picture(e) for e in images if e["type"] == "output"}
+        saved = {e["filename"]: self.picture(e) for e in images if e["type"] == "output"}
+        return {name.rsplit("-", 1)[0]: picture for name, picture in saved.items()}
 
 
 @pytest.fixture(scope="session")
