@@ -130,12 +130,17 @@ class Connection:
             pause = min(2 * pause, self.pace.longest)
 
     def _meet(self) -> None:
-        """Make sure that a ComfyUI answers; one try, so that a typing error is told at once."""
+        """Make sure that a ComfyUI answers; where nobody listens, that is told at once."""
         todo = "Start ComfyUI there, or correct the address."
-        try:
-            response = self.once("GET", "/system_stats", timeout=10.0)
-        except NoAnswerError as error:
-            raise self._stranger(f"no answer ({error})", todo) from error
+        start = time.monotonic()
+        while True:
+            try:
+                response = self.once("GET", "/system_stats", timeout=10.0)
+                break
+            except NoAnswerError as error:
+                if not error.sent or time.monotonic() - start > self.pace.settle:
+                    raise self._stranger(f"no answer ({error})", todo) from error
+                time.sleep(self.pace.first)
         if response.status_code in (401, 403):
             todo = "Give a login in the address: http://user:password@host."
             raise self._stranger(f"HTTP {response.status_code}, a demand for a login", todo)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from mannequin.headless import core_nodes, schema
 from mannequin.headless.engine import Engine
@@ -107,3 +108,18 @@ def fake():
     server = FakeComfyUI()
     yield server
     server.close()
+
+
+@pytest.fixture
+def on_fake(fake, monkeypatch, tmp_path):
+    """Runs a command against the fake server, in tmp_path."""
+    from mannequin import __main__ as command_line
+
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments, server=fake.url):
+        return CliRunner().invoke(
+            command_line.app, [*map(str, arguments), *(["--server", server] if server else [])]
+        )
+
+    return invoke

@@ -44,11 +44,7 @@ OBJECT_INFO = {
         "output": [],
         "output_node": True,
     },
-    "PreviewImage": {
-        "input": {"required": {"images": ["IMAGE"]}},
-        "output": [],
-        "output_node": True,
-    },
+    "PreviewImage": {"input": {"required": {"images": ["IMAGE"]}}, "output_node": True},
 }
 
 

@@ -2,31 +2,17 @@
 
 import json
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
 from threading import Thread
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from mannequin import __main__ as command_line
 from mannequin.headless.progress import Progress
 
 pytest.importorskip("httpx2")
 pytest.importorskip("websockets")
-
-
-@pytest.fixture
-def mannequin(fake, monkeypatch, tmp_path):
-    """Runs a command against the fake server, in tmp_path."""
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments, server=fake.url):
-        return CliRunner().invoke(
-            command_line.app, [*map(str, arguments), *(["--server", server] if server else [])]
-        )
-
-    return invoke
 
 
 @pytest.fixture
@@ -63,8 +49,8 @@ def workflow(write, prompt):
     return write(prompt)
 
 
-def test_run_prints_the_paths_and_nothing_else_on_standard_output(mannequin, workflow, tmp_path):
-    done = mannequin("run", workflow, "--set", "Paint.seed=10", "-o", "pictures")
+def test_run_prints_the_paths_and_nothing_else_on_standard_output(on_fake, workflow, tmp_path):
+    done = on_fake("run", workflow, "--set", "Paint.seed=10", "-o", "pictures")
     assert done.exit_code == 0, done.output
     saved, preview = done.stdout.split()
     assert saved == str(tmp_path / "pictures" / "greys_00001_.png")
@@ -100,10 +86,10 @@ def test_progress_is_what_the_engine_would_tell(fake, prompt, tmp_path):
     assert result.timings["5"] >= 0.05
 
 
-def test_nothing_is_overwritten_and_the_servers_numbers_do_not_matter(mannequin, write, prompt):
+def test_nothing_is_overwritten_and_the_servers_numbers_do_not_matter(on_fake, write, prompt):
     prompt["5"]["inputs"]["filename_prefix"] = "deep/greys"
     workflow = write(prompt)
-    first, second = (mannequin("run", workflow, "--seed", n).stdout.split() for n in (7, 8))
+    first, second = (on_fake("run", workflow, "--seed", n).stdout.split() for n in (7, 8))
     assert [path.rpartition("/out/")[2] for path in first + second] == [
         *["deep/greys_00001_.png", "previews/preview_00001_.png"],
         *["deep/greys_00002_.png", "previews/preview_00002_.png"],
@@ -111,18 +97,18 @@ def test_nothing_is_overwritten_and_the_servers_numbers_do_not_matter(mannequin,
     assert [Image.open(path).getpixel((0, 0))[0] for path in (first[0], second[0])] == [7, 8]
 
 
-def test_seed_sets_every_kind_of_seed_and_a_picture_runs_again(mannequin, workflow, fake):
-    saved = mannequin("run", workflow, "--seed", 42).stdout.split()[0]
+def test_seed_sets_every_kind_of_seed_and_a_picture_runs_again(on_fake, workflow, fake):
+    saved = on_fake("run", workflow, "--seed", 42).stdout.split()[0]
     ran = json.loads(Image.open(saved).info["prompt"])
     assert ran["2"]["inputs"]["seed"] == ran["3"]["inputs"]["noise_seed"] == 42
-    again = mannequin("run", saved)
+    again = on_fake("run", saved)
     assert again.exit_code == 0, again.output
     assert Image.open(again.stdout.split()[0]).getpixel((0, 0)) == (42, 42, 42)
     assert len(fake.ran) == 2
 
 
 def test_pictures_that_lie_here_are_sent_and_others_left_to_the_server(
-    mannequin, write, prompt, fake, tmp_path
+    on_fake, write, prompt, fake, tmp_path
 ):
     (tmp_path / "deep").mkdir()
     Image.new("RGB", (4, 4), "red").save(tmp_path / "deep" / "there.png")
@@ -130,7 +116,7 @@ def test_pictures_that_lie_here_are_sent_and_others_left_to_the_server(
     for key, name in (("6", "me.png"), ("7", "me.png"), ("8", "old.png [output]")):
         prompt[key] = {"class_type": "LoadImage", "inputs": {"image": name}}
     prompt["9"] = {"class_type": "LoadImage", "inputs": {"image": "there.png"}}
-    done = mannequin("run", write(prompt), "--set", "1.image=deep/there.png")
+    done = on_fake("run", write(prompt), "--set", "1.image=deep/there.png")
     assert done.exit_code == 0, done.output
     ran = json.loads(Image.open(done.stdout.split()[0]).info["prompt"])
     names = [ran[key]["inputs"]["image"] for key in "16789"]
@@ -141,9 +127,9 @@ def test_pictures_that_lie_here_are_sent_and_others_left_to_the_server(
     assert str(tmp_path) not in json.dumps(ran)
 
 
-def test_all_that_the_server_refuses_is_listed_and_nothing_runs(mannequin, write, prompt, fake):
+def test_all_that_the_server_refuses_is_listed_and_nothing_runs(on_fake, write, prompt, fake):
     prompt["6"] = {"class_type": "Grey", "inputs": {"seed": -7, "size": "small"}}
-    done = mannequin("run", write(prompt), "--set", "2.seed=-5")
+    done = on_fake("run", write(prompt), "--set", "2.seed=-5")
     assert done.exit_code == 2
     assert done.stderr.startswith("2 problems, nothing was run:\n- ")
     assert 'node 2 "Paint" (Grey), input "seed": expected a number of at least 0; came -5' in (
@@ -153,24 +139,22 @@ def test_all_that_the_server_refuses_is_listed_and_nothing_runs(mannequin, write
     assert not fake.queued
 
 
-def test_a_workflow_that_the_server_takes_in_part_is_taken_out_again(
-    mannequin, write, prompt, fake
-):
+def test_a_workflow_that_the_server_takes_in_part_is_taken_out_again(on_fake, write, prompt, fake):
     fake.stalled.set()
     prompt["healthy"] = {"class_type": "Grey", "inputs": {"seed": 1, "size": "small"}}
-    done = mannequin("run", write(prompt), "--set", "2.seed=-5")
+    done = on_fake("run", write(prompt), "--set", "2.seed=-5")
     assert done.exit_code == 2
     assert 'node 2 "Paint" (Grey), input "seed"' in done.stderr
     assert len(fake.queued) == 1
     assert not fake.pending and not fake.ran
 
 
-def test_what_no_server_could_run_is_not_sent(mannequin, write, prompt, fake):
+def test_what_no_server_could_run_is_not_sent(on_fake, write, prompt, fake):
     prompt["6"] = {"class_type": "Grey", "inputs": {"images": ["99", 0]}}
     prompt["7"] = {"class_type": "Tinted", "inputs": {}}
     prompt["8"] = {"class_type": "SaveImage", "inputs": {"images": ["6", 3]}}
     prompt["3"]["inputs"]["image"] = ["3", 0]
-    done = mannequin("run", write(prompt), "--set", "Nobody.seed=1", "--seed", "1")
+    done = on_fake("run", write(prompt), "--set", "Nobody.seed=1", "--seed", "1")
     assert done.exit_code == 2
     assert done.stderr.startswith("5 problems, nothing was run:\n- ")
     for said in (
@@ -186,10 +170,10 @@ def test_what_no_server_could_run_is_not_sent(mannequin, write, prompt, fake):
 
 
 def test_a_node_that_fails_exits_with_1_and_earlier_pictures_arrive(
-    mannequin, write, prompt, fake, tmp_path
+    on_fake, write, prompt, fake, tmp_path
 ):
     prompt["6"] = {"class_type": "Grey", "inputs": {"seed": 13}, "_meta": {"title": "Unlucky"}}
-    done = mannequin("run", write(prompt))
+    done = on_fake("run", write(prompt))
     assert done.exit_code == 1
     assert done.stderr.endswith('Failed: node 6 "Unlucky" (Grey): expected luck\n')
     assert not done.stdout
@@ -208,80 +192,35 @@ def test_a_bug_shows_the_servers_traceback():
     assert (error.__cause__.kind, error.__cause__.traceback) == ("OutOfMemoryError", "tr")
 
 
-def test_an_interrupt_on_the_server_exits_with_130(mannequin, workflow, fake):
+def test_an_interrupt_on_the_server_exits_with_130(on_fake, workflow, fake):
     fake.interrupted = type("Everything", (set,), {"__contains__": lambda self, item: True})()
-    done = mannequin("run", workflow)
+    done = on_fake("run", workflow)
     assert done.exit_code == 130
     assert "Interrupted on the server by somebody else" in done.stderr
 
 
-def test_other_jobs_before_ours_are_told_of(mannequin, workflow, fake):
-    fake.step_seconds = 0.2
+def test_other_jobs_before_ours_are_told_of(on_fake, workflow, fake):
     fake.put({"1": {"class_type": "Grey", "inputs": {}}})
-    done = mannequin("run", workflow)
+    fake.stalled.set()
+
+    def go_on():
+        while fake.requests.count("GET /queue") < 2:
+            time.sleep(0.01)
+        fake.stalled.clear()
+
+    Thread(target=go_on, daemon=True).start()
+    done = on_fake("run", workflow)
     assert done.exit_code == 0
     assert "waiting for 1 other job\n" in done.stderr
     assert len(fake.ran) == 2
 
 
-@pytest.mark.parametrize(
-    ("address", "says"),
-    [
-        ("http://127.0.0.1:9", "expected a ComfyUI server; came no answer ("),
-        ("ftp://host", "expected an http or https address; came 'ftp://host'"),
-        ("http://", "expected an http or https address"),
-        ("http://host:port", "expected an http or https address"),
-    ],
-)
-def test_a_wrong_address_is_named_at_once(mannequin, workflow, address, says):
-    for command in ("run", "validate"):
-        done = mannequin(command, workflow, server=address)
-        assert done.exit_code == 2
-        assert says in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("status", "says"),
-    [
-        (200, "came HTTP 200 with text/html to /system_stats. Start ComfyUI there"),
-        (404, "came HTTP 404 with text/html"),
-        (401, "a demand for a login to /system_stats. Give a login in the address"),
-    ],
-)
-def test_another_kind_of_server_is_recognised(mannequin, workflow, status, says):
-    class Other(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(b"[]<html>")
-
-        def log_message(self, *unused):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Other) as other:
-        Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
-        done = mannequin("run", workflow, server=f"127.0.0.1:{other.server_port}")
-        other.shutdown()
-    assert done.exit_code == 2
-    assert says in done.stderr
-
-
-def test_a_login_in_the_address_is_used_everywhere_and_shown_nowhere(mannequin, workflow, fake):
-    address = fake.url.replace("//", "//me:s%20cret@")
-    done = mannequin("run", workflow, "--set", "2.seed=-1", server=address)
-    assert done.exit_code == 2
-    assert mannequin("run", workflow, server=address).exit_code == 0
-    assert set(fake.logins) == {"Basic bWU6cyBjcmV0"}
-    assert "cret" not in done.stderr
-
-
-def test_validate_asks_what_the_server_has_and_sends_nothing(mannequin, write, prompt, fake):
+def test_validate_asks_what_the_server_has_and_sends_nothing(on_fake, write, prompt, fake):
     workflow = write(prompt)
-    assert "5 nodes, nothing wrong" in mannequin("validate", workflow).stdout
+    assert "5 nodes, nothing wrong" in on_fake("validate", workflow).stdout
     prompt["2"]["inputs"]["size"] = "huge"
     del prompt["3"]["inputs"]["noise_seed"]
-    done = mannequin("validate", write(prompt), "--seed", -1, "--set", "1.image=nowhere.png")
+    done = on_fake("validate", write(prompt), "--seed", -1, "--set", "1.image=nowhere.png")
     assert done.exit_code == 2
     assert done.stderr.startswith("4 problems, nothing was run:\n- ")
     assert "expected one of 'small', 'large'; came \"huge\"" in done.stderr
@@ -325,15 +264,15 @@ def test_files_of_other_names_keep_them_and_none_leaves_the_folder(fake, prompt,
     assert sorted(written) == sorted(names[0] + names[1])
 
 
-def test_without_server_its_libraries_are_not_needed(mannequin, workflow, monkeypatch):
+def test_without_server_its_libraries_are_not_needed(on_fake, workflow, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("mannequin.headless.server.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "websockets", None)
     monkeypatch.setitem(sys.modules, "websockets.exceptions", None)
-    done = mannequin("validate", workflow, server=None)
+    done = on_fake("validate", workflow, server=None)
     assert done.exit_code == 2
     assert "a node that the embedded engine knows" in done.stderr
     assert not any(name.startswith("mannequin.headless.server.") for name in sys.modules)
-    done = mannequin("run", workflow)
+    done = on_fake("run", workflow)
     assert done.exit_code == 1
     assert "websockets.exceptions, which is not installed. Run: pip install" in done.stderr
