@@ -7,18 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import folders, pictures
-from .progress import ProgressBar
+from .sampling_nodes import SAMPLING_NODES
 from .schema import (
     Boolean,
     Combo,
     ComfyNode,
-    Conditioning,
-    Float,
     Image,
     Int,
     Latent,
     Mask,
-    Model,
     NodeOutput,
     Schema,
     String,
@@ -209,63 +206,6 @@ class VAEDecode(ComfyNode):
         return NodeOutput(vae.decode(samples["samples"]))
 
 
-class KSampler(ComfyNode):
-    @classmethod
-    def define_schema(cls) -> Schema:
-        from ..hosts.diffusers import SAMPLERS, SCHEDULERS
-
-        return Schema(
-            node_id="KSampler",
-            display_name="KSampler",
-            category="sampling",
-            inputs=[
-                Model.Input("model"),
-                Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True),
-                Int.Input("steps", default=20, min=1, max=10000),
-                Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01),
-                Combo.Input("sampler_name", options=list(SAMPLERS)),
-                Combo.Input("scheduler", options=list(SCHEDULERS)),
-                Conditioning.Input("positive"),
-                Conditioning.Input("negative"),
-                Latent.Input("latent_image"),
-                Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01),
-            ],
-            outputs=[Latent.Output(display_name="LATENT")],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        model: Any,
-        seed: int,
-        steps: int,
-        cfg: float,
-        sampler_name: str,
-        scheduler: str,
-        positive: list,
-        negative: list,
-        latent_image: dict,
-        denoise: float,
-    ) -> NodeOutput:
-        from ..hosts.diffusers import sample
-
-        bar = ProgressBar(steps)
-        latent = sample(
-            model,
-            seed,
-            steps,
-            cfg,
-            sampler_name,
-            scheduler,
-            positive,
-            negative,
-            latent_image,
-            denoise,
-            callback=lambda index, total, x0: bar.update_absolute(index + 1, total),
-        )
-        return NodeOutput(latent)
-
-
 CORE_NODES = [
     LoadImage,
     LoadImageMask,
@@ -274,5 +214,5 @@ CORE_NODES = [
     ImageCompositeMasked,
     VAEEncode,
     VAEDecode,
-    KSampler,
+    *SAMPLING_NODES,
 ]

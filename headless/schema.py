@@ -165,6 +165,8 @@ Clip = Custom("CLIP")
 Conditioning = Custom("CONDITIONING")
 Sampler = Custom("SAMPLER")
 Sigmas = Custom("SIGMAS")
+Noise = Custom("NOISE")
+Guider = Custom("GUIDER")
 AnyType = Custom("*")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mannequin.headless import core_nodes, schema
+from mannequin.headless import core_nodes, sampling_nodes, schema
 from mannequin.headless.engine import Engine
 from mannequin.headless.progress import ProgressBar
 from mannequin.headless.registry import by_id
@@ -70,7 +70,7 @@ def nodes():
     """The registry: stubs, and the core nodes that need no model."""
     Paint.calls = Join.calls = 0
     Paint.steps_before_interrupt = None
-    core = [c for c in core_nodes.CORE_NODES if c is not core_nodes.KSampler]
+    core = [c for c in core_nodes.CORE_NODES if c not in sampling_nodes.SAMPLING_NODES]
     return by_id([Paint, Join, *core])
 
 

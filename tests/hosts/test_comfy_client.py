@@ -83,6 +83,46 @@ def test_a_workflow_gives_the_embedded_engines_files(run, tmp_path):
     assert abs(pixels(again[1][0]) - pixels(theirs[1][0])).max() == 0
 
 
+def test_published_sampling_gives_the_embedded_engines_picture(run, every_node, pictures):
+    def node(kind, **inputs):
+        return {"class_type": kind, "inputs": inputs}
+
+    workflow = every_node(f"{pictures}/")
+    inputs = workflow["sampler"]["inputs"]
+    wires = {k: inputs[k] for k in ("positive", "negative", "latent_image")}
+    wires |= {"model": ["rescaled", 0], "sampler": ["chosen", 0], "sigmas": ["levels", 0]}
+    workflow["chosen"] = node("KSamplerSelect", sampler_name="ddpm")
+    workflow["levels"] = node(
+        "MannequinDiffusersScheduler", model=["model", 0], steps=30, denoise=1.0
+    )
+    workflow["rescaled"] = node("MannequinGuidanceRescale", model=inputs["model"], strength=1.0)
+    workflow["sampler"] = node("SamplerCustom", add_noise=True, noise_seed=3, cfg=2.5, **wires)
+    theirs, ours = run(workflow, out="theirs"), run(workflow, out="ours", url=None)
+    assert theirs[0] == ours[0] == 0, theirs[2] + ours[2]
+    for there, here in zip(theirs[1], ours[1], strict=True):
+        assert there.name == here.name
+        assert abs(pixels(there) - pixels(here)).max() <= 2, there
+
+
+def test_the_embedded_core_nodes_are_comfyuis(server):
+    from mannequin.headless.core_nodes import CORE_NODES
+    from mannequin.headless.server.catalog import catalog
+
+    theirs = catalog(json.loads(server.get("/object_info")))
+    for node_class in CORE_NODES:
+        mine = node_class.GET_SCHEMA()
+        real = theirs[mine.node_id].GET_SCHEMA()
+        for here, there in zip(mine.inputs, real.inputs, strict=True):
+            assert (here.id, here.get_io_type()) == (there.id, there.get_io_type()), mine.node_id
+            for bound in ("min", "max", "optional"):
+                assert getattr(here, bound, None) == getattr(there, bound, None), here
+            if here.id in ("sampler_name", "scheduler", "channel"):
+                assert set(here.options) <= set(there.options)
+        outputs = [[output.io_type for output in made.outputs] for made in (mine, real)]
+        assert outputs[0] == outputs[1], mine.node_id
+        assert mine.is_output_node == real.is_output_node
+
+
 def test_any_node_of_the_server_and_pictures_that_lie_here(run, pictures, tmp_path):
     mine = tmp_path / "random_source.png"  # the server has another picture of this name
     Image.open(pictures / "random_source.png").rotate(180).save(mine)
