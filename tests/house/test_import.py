@@ -18,9 +18,11 @@ sys.meta_path.insert(0, Blocker())
 """
 
 NODE_IDS = {
+    "MannequinDiffusersScheduler",
     "MannequinFlowDetailTransfer",
     "MannequinFlowGuidedAttention",
     "MannequinFlowPreview",
+    "MannequinGuidanceRescale",
     "MannequinLoadPersonModel",
     "MannequinPersonConditioning",
     "MannequinReferenceEncoder",
