@@ -112,7 +112,7 @@ class _Merged(torch.autograd.Function):
                     torch.nan_to_num(torch.exp(x - both))[..., None].to(one)
                     for x in (total, log_sum)
                 )
-                out, total = out.mul_(before).addcmul_(one[..., :e], share), both
+                out, total = out.mul_(before).add_(one[..., :e].mul_(share)), both
             if last is not None:
                 averages = one[..., e : e + last.shape[-1]] * share
         if averages is None:

@@ -97,9 +97,9 @@ def mixture_attention(
         one = _attention(q, k, v, scale, key_masks[i] if key_masks else None)
         share = weights[:, None, :, i, None]
         if one.requires_grad or share.requires_grad:
-            out = one * share if out is None else torch.addcmul(out, one, share)
+            out = one * share if out is None else out + one * share
         else:
-            out = one.mul_(share) if out is None else out.addcmul_(one, share)
+            out = one.mul_(share) if out is None else out.add_(one.mul_(share))
     return out
 
 

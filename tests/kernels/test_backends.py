@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mannequin.kernels import blocks, merged, sdpa
+from mannequin.kernels import blocks, eager, merged, sdpa
 
 PAIRS = [
     (sdpa, "reference_attention"),
@@ -42,6 +42,29 @@ def test_fp64_is_kept(operation, cases):
 
 def test_blocks_smaller_than_the_map(monkeypatch, cases):
     monkeypatch.setattr(blocks, "BLOCK", 64)
+
+    @settings(max_examples=20, deadline=None)
+    @given(case=cases["flow_of_attention"](dtypes=st.just(torch.float32)))
+    def check(case):
+        case.assert_equals_eager(blocks)
+
+    check()
+
+
+def test_blocks_with_steep_logits(monkeypatch, cases):
+    """The largest logit is searched for; nothing over- or underflows."""
+    g = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, 3, n, 40, generator=g) * 12 for n in (33, 50))
+    xy = torch.rand(50, 2, generator=g)
+    seen = torch.rand(2, 50, generator=g) < 0.5
+    results = []
+    for module, dtype in ((blocks, torch.float32), (eager, torch.float64)):
+        inputs = [t.to(dtype).requires_grad_() for t in (q, k)]
+        flow = module.flow_of_attention(*inputs, xy.to(dtype), 1.0, seen)
+        results.append([flow, *torch.autograd.grad(flow.square().sum(), inputs)])
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got.double(), expected, atol=1e-3, rtol=1e-3)
+    monkeypatch.setattr(blocks, "STEEP", -1.0)
 
     @settings(max_examples=20, deadline=None)
     @given(case=cases["flow_of_attention"](dtypes=st.just(torch.float32)))
