@@ -65,17 +65,20 @@ class _Maps:
                 shift[i] = 0
             q = torch.cat([self.q[i], -shift[i, :, None]], -1)
             k = self.k_scaled[i].contiguous()
+            hidden = None if self.hidden is None else self.hidden[i // self.heads]
             for start in range(0, self.n, len(self.buffer)):
                 rows = slice(start, min(start + len(self.buffer), self.n))
                 a = torch.mm(q[rows], k, out=self.buffer[: rows.stop - rows.start])
                 if find:
+                    if hidden is not None:
+                        a.masked_fill_(hidden, torch.finfo(a.dtype).min)
                     shift[i, rows] = a.amax(-1)
                     a.sub_(shift[i, rows, None])
                 if self.steep[i]:
                     a.clamp_(min=LEAST)
                 a.exp_()
-                if self.hidden is not None:
-                    a.masked_fill_(self.hidden[i // self.heads], 0)
+                if hidden is not None:
+                    a.masked_fill_(hidden, 0)
                 yield i, rows, a
 
 
