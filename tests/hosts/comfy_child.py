@@ -80,6 +80,9 @@ class Neighbour:
     def __init__(self):
         self.patches = self.replacements = 0
 
+    def __deepcopy__(self, memo):
+        return self  # ComfyUI below 0.18 copies patches with every clone; this one counts calls
+
     def apply(self, source):
         patched = source.clone()
         patched.set_model_attn1_patch(self.scale)

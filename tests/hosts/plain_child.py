@@ -1,0 +1,151 @@
+"""Cases of `test_comfy_plain.py` inside ComfyUI: a plain checkpoint with text, and a neighbour on
+its cross-attention that behaves as IPAdapter's nodes do.
+"""
+
+import comfy_boot as boot
+import torch
+from comfy_boot import run, sample
+
+import comfy.ldm.modules.attention as attention  # isort: skip
+import comfy.model_base  # isort: skip
+import comfy.model_management as management  # isort: skip
+import comfy.model_patcher  # isort: skip
+import comfy.supported_models  # isort: skip
+import comfy.utils  # isort: skip
+
+TEXT = 32
+H, W = 128, 96
+ReferenceEncoder = boot.ours("nodes.reference_encoder").ReferenceEncoder
+FlowGuidedAttention = boot.ours("nodes.flow_guided_attention").FlowGuidedAttention
+rng = torch.Generator().manual_seed(0)
+
+
+def plain_model():
+    """A MODEL as Load Checkpoint makes it of an SD1.5 file, but small and with random weights."""
+    shape = {
+        "image_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 32,
+        "channel_mult": [1, 2, 4],
+        "num_res_blocks": [1, 1, 1],
+        "transformer_depth": [1, 1, 0],
+        "transformer_depth_output": [1, 1, 1, 1, 0, 0],
+        "transformer_depth_middle": 1,
+        "context_dim": TEXT,
+        "num_heads": 4,
+        "num_head_channels": -1,
+        "use_spatial_transformer": True,
+        "legacy": False,
+        "dtype": torch.float32,
+    }
+    family = comfy.supported_models.SD15(shape)
+    family.set_inference_dtype(torch.float32, None)
+    model = comfy.model_base.BaseModel(family)
+    generator = torch.Generator().manual_seed(1)
+    for name, p in model.diffusion_model.named_parameters():
+        fan = p[0].numel() if p.ndim > 1 else 1
+        p.data = torch.randn(p.shape, generator=generator) / fan**0.5
+        if p.ndim == 1:
+            p.data = torch.ones_like(p) if name.endswith("weight") else torch.zeros_like(p)
+    return comfy.model_patcher.ModelPatcher(
+        model.requires_grad_(False),
+        load_device=management.get_torch_device(),
+        offload_device=management.unet_offload_device(),
+    )
+
+
+class Pixels:
+    """Stands for a VAE: mean colours of 8 x 8 pixels."""
+
+    def encode(self, pictures):
+        x = torch.nn.functional.avg_pool2d(pictures.movedim(-1, 1), 8)
+        return torch.cat([x, x.mean(1, keepdim=True)], 1) * 8 - 4
+
+
+class ImagePrompt:
+    """What IPAdapter's nodes do: after the text's attention, one over a picture's tokens is added,
+    in the exclusive replacement of attn2; and an attn2_patch that lengthens the text.
+    """
+
+    def __init__(self, weight=1.0):
+        self.weight, self.calls, self.patched = weight, 0, 0
+        self.tokens = torch.randn(1, 4, TEXT, generator=torch.Generator().manual_seed(2))
+
+    def __deepcopy__(self, memo):
+        return self  # ComfyUI below 0.18 copies patches with every clone; this one counts calls
+
+    def replace(self, q, k, v, extra):
+        self.calls += 1
+        heads = extra["n_heads"]
+        out = attention.optimized_attention(q, k, v, heads)
+        keep = torch.tensor([[[float(kind == 0)]] for kind in extra["cond_or_uncond"]])
+        keep = keep.repeat_interleave(len(q) // len(keep), 0)
+        width = q.shape[-1]
+        picture = self.tokens.repeat(1, 1, -(-width // TEXT))[..., :width].expand(len(q), -1, -1)
+        added = attention.optimized_attention(q, picture, picture * 2, heads)
+        return out + self.weight * keep * added
+
+    def lengthen(self, n, context, value, extra):
+        self.patched += 1
+        more = torch.cat([context, self.tokens.expand(len(context), -1, -1)], 1)
+        return n, more, more
+
+    def apply(self, source):
+        patched = source.clone()
+        patched.set_model_attn2_patch(self.lengthen)
+        unet = source.model.diffusion_model
+        places = {
+            "input": unet.input_blocks,
+            "middle": [unet.middle_block],
+            "output": unet.output_blocks,
+        }
+        for place, blocks in places.items():
+            for number, block in enumerate(blocks):
+                if any(hasattr(module, "attn2") for module in block.modules()):
+                    patched.set_model_attn2_replace(self.replace, place, number)
+        return patched
+
+
+model = plain_model()
+picture = torch.rand(1, H, W, 3, generator=rng)
+reference = run(ReferenceEncoder, model, Pixels(), image=picture)[0]
+positive = [[torch.randn(1, 7, TEXT, generator=rng), {}]]
+negative = [[torch.randn(1, 7, TEXT, generator=rng), {}]]
+latent = {"samples": torch.zeros(1, 4, H // 8, W // 8)}
+
+
+def attend(source, strength=1.0):
+    options = {"start_percent": 0.0, "end_percent": 1.0, "record_flow": True}
+    return run(FlowGuidedAttention, source, reference=reference, strength=strength, **options)
+
+
+def paint(source):
+    return sample(source, positive, negative, latent)
+
+
+looking, flow = attend(model)
+out = {
+    "plain": paint(model),
+    "strength_0": paint(attend(model, 0.0)[0]),
+    "looking": paint(looking),
+    "flow": flow.field().xy,
+}
+neighbour = ImagePrompt()
+out["neighbour"] = paint(neighbour.apply(model))
+calls = neighbour.calls, neighbour.patched
+out["calls"] = torch.tensor(calls)
+for name, build in (
+    ("before", lambda n: attend(n.apply(model))[0]),
+    ("after", lambda n: n.apply(attend(model)[0])),
+):
+    neighbour = ImagePrompt()
+    patched = build(neighbour)
+    out[f"neighbour_{name}"] = paint(patched)
+    out[f"calls_{name}"] = torch.tensor([neighbour.calls, neighbour.patched])
+    options = patched.model_options["transformer_options"]
+    replaced = options["patches_replace"]["attn2"].values()
+    out[f"slots_{name}"] = torch.tensor([f == neighbour.replace for f in replaced])
+    out[f"weak_{name}"] = paint(build(ImagePrompt(0.0)))
+out["plain_again"] = paint(model)
+boot.save(out)
