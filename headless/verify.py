@@ -64,12 +64,17 @@ def on_diffusers(golden: Golden) -> dict[str, float]:
     return golden.errors((both - x0) / sigma, out["samples"] * stored.config["latent_scale"])
 
 
-def on_comfyui(fixture: Path, comfyui: Path) -> dict[str, float | str]:
-    """The same in ComfyUI's own interpreter; {"absent": why} or {"failed": why} where it cannot."""
+def on_comfyui(
+    fixture: Path, comfyui: Path, python: str | Path | None = None
+) -> dict[str, float | str]:
+    """The same in ComfyUI's own interpreter; {"absent": why} or {"failed": why} where it cannot.
+
+    python: default ComfyUI's own .venv, or the one that runs this.
+    """
     if not (comfyui / "comfy").is_dir():
         return {"absent": f"no ComfyUI in {comfyui}: name its folder with --comfyui"}
     own = comfyui / ".venv" / "bin" / "python"
-    command = [own if own.exists() else sys.executable, CHILD, comfyui, fixture.resolve()]
+    command = [python or (own if own.exists() else sys.executable), CHILD, comfyui, fixture.resolve()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]

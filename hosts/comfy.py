@@ -31,6 +31,7 @@ from .comfy_hooks import (
     run_sampling,
 )
 from .comfy_weights import CONFIG, REFERENCE
+from .published import layer_ids
 
 __all__ = ["guide", "load_person_model", "model_config", "noise_table", "patch"]
 
@@ -76,9 +77,22 @@ def model_config(model: ModelPatcher) -> dict[str, Any]:
         "downscale": 8,
         "size": [largest, largest],
         "free_size": True,
+        "flow_layers": _finest_layers(unet),
         "dense_pose": None,
         "unet_encoder": {"in_channels": latent.latent_channels},
     }
+
+
+def _finest_layers(unet: UNetModel) -> list[str]:
+    """The layer ids of the last upward level with attention: there the flow is finest."""
+    names = block_layers(unet)
+    levels: dict[str, list[str]] = {}
+    for i, block in enumerate(unet.output_blocks):
+        place = names["output", i]
+        depth = sum(hasattr(module, "attn1") for module in block.modules())
+        if depth:
+            levels.setdefault(place.split(".")[1], []).extend(layer_ids(place, depth))
+    return levels[max(levels)]
 
 
 def noise_table(model: ModelPatcher) -> Tensor:

@@ -45,6 +45,7 @@ def config_of(shapes: Mapping[str, Shapes]) -> dict[str, Any]:
         "prediction": "epsilon",
         "latent_channels": latent,
         "downscale": 2 ** (len(vae["block_out_channels"]) - 1),
+        "flow_layers": flow_layers(shapes["unet"]),
         "size": list(SIZE),
         "free_size": True,
         **FAMILIES[family],
@@ -86,6 +87,23 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
         "down_block_types": ["CrossAttnDownBlock2D" if d else "DownBlock2D" for d in depths],
         "up_block_types": ["CrossAttnUpBlock2D" if d else "UpBlock2D" for d in up_depths],
     }
+
+
+def flow_layers(shapes: Shapes) -> list[str]:
+    """The layer ids of the last upward block with attention: there the flow is finest."""
+    block = max(
+        i for i in range(_count(shapes, "up_blocks.{}.")) if _depth(shapes, f"up_blocks.{i}.")
+    )
+    layers = []
+    for i in range(_count(shapes, f"up_blocks.{block}.attentions." + "{}.")):
+        stem = f"up_blocks.{block}.attentions.{i}.transformer_blocks."
+        layers += layer_ids(f"up.{block}.{i}", _count(shapes, stem + "{}."))
+    return layers
+
+
+def layer_ids(place: str, depth: int) -> list[str]:
+    """The ids of the transformer layers that stand at one place of a UNet."""
+    return [place if i == 0 else f"{place}.{i}" for i in range(depth)]
 
 
 def autoencoder_config(shapes: Shapes) -> dict[str, Any]:
