@@ -106,6 +106,23 @@ def test_every_help_page_and_its_pictures_are_served(server):
             Image.open(BytesIO(server.get(f"/extensions/mannequin/docs/{path}"))).verify()
 
 
+def test_blueprints_are_in_the_node_library(server, comfy_version):
+    if comfy_version < (0, 8):
+        pytest.skip("this ComfyUI has no blueprints of packs")
+    listed = json.loads(server.get("/global_subgraphs"))
+    ours = {
+        entry["name"]: json.loads(json.loads(server.get(f"/global_subgraphs/{key}"))["data"])
+        for key, entry in listed.items()
+        if entry["info"]["node_pack"] == "custom_nodes.mannequin"
+    }
+    files = {path.stem: path for path in (ROOT / "subgraphs").glob("*.json")}
+    assert ours == {name: json.loads(path.read_text()) for name, path in files.items()}
+    known = json.loads(server.get("/object_info"))
+    for blueprint in ours.values():
+        (inside,) = blueprint["definitions"]["subgraphs"]
+        assert {node["type"] for node in inside["nodes"]} <= known.keys()
+
+
 def test_models_are_found_where_extra_model_paths_says(
     start_server, every_node, person_file, tmp_path
 ):
