@@ -6,8 +6,6 @@ wrong and nothing ran; 130 interrupted (files already written stay).
 
 import importlib
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -15,11 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
+from .headless.exits import FAILED, WRONG, exit_codes
+
 ROOT = Path(__file__).resolve().parent
 DEFAULT_COMFYUI = Path("~/comfy/ComfyUI")
 DEMO = ("pose_transfer", "try_on")
-BAD_INPUT = ("ValueError", "OSError", "FileNotFoundError")
 EXTRAS = {
     "headless.server": "headless",
     "lab.people": "people",
@@ -68,7 +66,7 @@ def run(
     server: Server = None,
 ) -> None:
     """Run a workflow and print the paths of the pictures it saved."""
-    with _exit_codes():
+    with exit_codes():
         result = _run(workflow, settings or [], out, seed, server)
     for path in result.images + result.previews:
         typer.echo(path)
@@ -79,7 +77,7 @@ def validate(
     workflow: WorkflowFile, settings: Settings = None, seed: Seed = None, server: Server = None
 ) -> None:
     """Say everything that is wrong with a workflow; run nothing."""
-    with _exit_codes():
+    with exit_codes():
         from .headless.params import parse_settings
         from .headless.run import prepare
 
@@ -95,7 +93,7 @@ def validate(
 @app.command()
 def nodes() -> None:
     """List the nodes that workflows can use, with all inputs."""
-    with _exit_codes():
+    with exit_codes():
         from .headless.registry import registry
         from .headless.validate import describe
 
@@ -111,7 +109,7 @@ def nodes() -> None:
 @app.command()
 def demo(out: OutFolder = Path("out/demo")) -> None:
     """Run the examples and measure them against ground truth."""
-    with _exit_codes():
+    with exit_codes():
         results = {}
         for name in DEMO:
             typer.echo(f"{name}:", err=True)
@@ -132,11 +130,11 @@ def convert(
     ] = None,
     half: Annotated[bool, typer.Option(help="Store float16: half the size.")] = False,
 ) -> None:
-    """Turn a published checkpoint into a safetensors file for models/mannequin."""
+    """Turn a published checkpoint into a safetensors file."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with _exit_codes():
+    with exit_codes():
         from .headless.convert import convert as written
 
         with Progress(console=Console(stderr=True), transient=True) as bars:
@@ -161,14 +159,15 @@ def verify(
         Path, typer.Option(envvar="COMFYUI_DIR", help="ComfyUI's folder.")
     ] = DEFAULT_COMFYUI,
 ) -> None:
-    """Run golden outputs of the published Leffa code on every host present; print JSON.
+    """Compare every host with golden outputs; print JSON.
 
-    Per host: forward_max_abs of one denoiser call, sample_rel of a whole sampling run. Exit code 1
-    when either is above 1e-5 on any host.
+    Golden outputs are those of the published Leffa code. Per host: forward_max_abs of one
+    denoiser call, sample_rel of a whole sampling run. Exit code 1 when either is above 1e-5 on any
+    host.
     """
     import json
 
-    with _exit_codes():
+    with exit_codes():
         from .headless.verify import verify as run_golden
 
         try:
@@ -191,7 +190,7 @@ def render(
     """Render synthetic people into a folder, with a contact sheet."""
     if split not in ("train", "heldout"):
         raise typer.BadParameter(f"expected train or heldout, came {split!r}", param_hint="--split")
-    with _exit_codes():
+    with exit_codes():
         _room("lab.people").render_folder(out, count, seed, split)
     typer.echo(out)
 
@@ -210,7 +209,7 @@ def bench(
             "take its name with other endings.",
             param_hint="--out",
         )
-    with _exit_codes():
+    with exit_codes():
         measure = _part("lab.benchmarks", name, "run")
         options = {} if pairs is None else {"pairs": pairs}
         if pairs is not None and "pairs" not in inspect.signature(measure).parameters:
@@ -231,7 +230,7 @@ def train(
 
     `mannequin train NAME -- --help` lists them.
     """
-    with _exit_codes():
+    with exit_codes():
         _part("lab.training", name, "main")(context.args)
 
 
@@ -249,37 +248,6 @@ def _run(
     call = partial(_room("headless.server.run").run_on_server, server) if server else run_workflow
     with ConsoleProgress(Console(stderr=True)) as progress:
         return call(workflow, parsed, out, seed=seed, progress=progress, problems=problems)
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn what can happen into messages on standard error and the documented exit codes."""
-    from .headless.engine import NodeError
-    from .headless.server import RemoteError, ServerError
-    from .headless.workflow import WorkflowError
-
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        text = str(stop) or "Interrupted; what was written until now is complete."
-        typer.echo(text, err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except WorkflowError as error:
-        count = len(error.problems)
-        typer.echo(f"{count} problem{'s' if count > 1 else ''}, nothing was run:", err=True)
-        typer.echo("\n".join(f"- {problem}" for problem in error.problems), err=True)
-        raise typer.Exit(WRONG) from error
-    except ServerError as error:
-        typer.echo(f"Failed: {error}", err=True)
-        raise typer.Exit(FAILED) from error
-    except NodeError as error:
-        cause = error.__cause__
-        if isinstance(cause, RemoteError) and cause.kind not in BAD_INPUT:
-            typer.echo(f"On the server:\n{cause.traceback}{cause.kind}: {cause}\n", err=True)
-        elif not isinstance(cause, ValueError | OSError | RemoteError):
-            raise  # not a bad input but a bug: the traceback is needed, the exit code is 1 too
-        typer.echo(f"Failed: {error}", err=True)
-        raise typer.Exit(FAILED) from error
 
 
 def _part(room: str, name: str, function: str) -> Any:

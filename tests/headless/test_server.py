@@ -6,9 +6,10 @@ import time
 from threading import Thread
 
 import pytest
+import typer
 from PIL import Image
 
-from mannequin import __main__ as command_line
+from mannequin.headless.exits import exit_codes
 from mannequin.headless.progress import Progress
 
 pytest.importorskip("httpx2")
@@ -185,7 +186,7 @@ def test_a_bug_shows_the_servers_traceback():
 
     data = {"node_id": "5.0.1", "exception_type": "torch.OutOfMemoryError", "traceback": ["tr"]}
     error = failure({"5": {"class_type": "Big", "inputs": {}}}, data)
-    with pytest.raises(command_line.typer.Exit) as stopped, command_line._exit_codes():
+    with pytest.raises(typer.Exit) as stopped, exit_codes():
         raise error
     assert stopped.value.exit_code == 1
     assert str(error) == 'node 5 "Big": OutOfMemoryError'

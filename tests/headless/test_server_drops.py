@@ -118,16 +118,24 @@ def test_a_bad_line(fake, run, seed):
     assert_ran_once(fake, run())
 
 
+def once_running(fake, do):
+    def wait():
+        while not fake.ran:
+            time.sleep(0.01)
+        do()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def test_a_server_that_is_away_for_a_while_is_waited_for(fake, run):
     fake.step_seconds = 0.05
-    away = threading.Timer(0.2, fake.vanish, [0.5])
-    away.start()
+    once_running(fake, lambda: fake.vanish(0.5))
     assert_ran_once(fake, run())
 
 
 def test_a_server_that_stays_away_is_an_error(fake, run):
     fake.step_seconds = 0.2
-    threading.Timer(0.2, fake.vanish, [30]).start()
+    once_running(fake, lambda: fake.vanish(30))
     with pytest.raises(ServerError, match=r"has not answered GET /\S+ for 0.5 s"):
         run(pace=Pace(first=0.01, longest=0.05, patience=0.5, settle=0.2, silence=0.1))
     assert len(fake.queued) == 1
