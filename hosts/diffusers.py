@@ -67,8 +67,8 @@ class PersonModel:
 
 def load_person_model(path: Path) -> tuple[PersonModel, Autoencoder]:
     """Reads a person model's file. Raises ValueError when it is not one."""
-    stored = weights.read(path)
     with torch.inference_mode(False):
+        stored = weights.read(path)
         try:
             model = PersonModel(
                 unet(stored, "unet"),
