@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 2**21
-"""Numbers in a block of the map: 8 MiB in fp32."""
+BLOCK = 2**22
+"""Numbers in a block of the map: 16 MiB in fp32."""
 STEEP, LEAST = 35.0, -80.0
 """Logits within +-STEEP need no search for the largest. No logit below LEAST under the largest is
 told from it: its exponential would be a denormal number, which processors are slow with.

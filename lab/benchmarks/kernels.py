@@ -10,6 +10,7 @@ Nothing here comes from a GPU.
 
 import json
 import math
+import os
 import platform
 import resource
 import subprocess
@@ -168,9 +169,10 @@ def _peak() -> float:
 
 
 def _apart(what: str, cases: Sequence[str], seed: int) -> dict[str, float]:
-    """`seconds` or `memory` in a process of its own."""
+    """`seconds` or `memory` in a process of its own, where waiting threads cost no CPU time."""
     command = [sys.executable, "-m", __name__, what, str(seed), *cases]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    env = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
     return json.loads(done.stdout)
 
 

@@ -14,7 +14,9 @@ LENGTHS = st.one_of(st.sampled_from([1, 4, 77, 129]), st.integers(1, 90))
 WIDTHS = st.sampled_from([8, 20, 32, 40, 64, 80, 128, 160])
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])
 ROUNDINGS = 10
-LAYOUTS = st.sampled_from(["packed", "heads inside", "channels apart", "shared batch"])
+LAYOUTS = st.sampled_from(
+    ["packed", "heads inside", "channels apart", "shared batch", "inside NaN"]
+)
 
 
 def tensor(shape: tuple[int, ...], layout: str, dtype: torch.dtype, g: torch.Generator) -> Tensor:
@@ -26,6 +28,11 @@ def tensor(shape: tuple[int, ...], layout: str, dtype: torch.dtype, g: torch.Gen
         t = torch.randn(b, h, d, n, generator=g).mT
     elif layout == "shared batch":
         t = torch.randn(1, h, n, d, generator=g).expand(b, -1, -1, -1)
+    elif layout == "inside NaN":
+        t = torch.full((b, h, n + 70, d + 100), torch.nan)[:, :, 1 : n + 1, 1 : d + 1]
+        t.copy_(torch.randn(b, h, n, d, generator=g))
+        whole = t.as_strided((b, h, n + 70, d + 100), t.stride(), 0).to(dtype)
+        return whole[:, :, 1 : n + 1, 1 : d + 1]
     else:
         t = torch.randn(b, h, n, d, generator=g)
     return t.to(dtype)

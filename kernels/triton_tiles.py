@@ -1,0 +1,77 @@
+"""What the Triton programs can run on, and with which tiles. Needs no Triton.
+
+The tiles are the largest of a few that compile without register spills and within the shared
+memory of each target; how fast they are is unmeasured.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .registry import Request
+
+WIDTHS = (1, 160)
+MOMENTS = 16
+CUDA = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
+"""Shared memory per block (KiB) by compute capability."""
+AMD = {"gfx942": 64, "gfx1100": 64, "gfx1201": 64}
+"""Local memory per workgroup (KiB) of targets with matrix units, by architecture."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Queries and keys per tile, warps per program, stages of the pipeline."""
+
+    m: int
+    n: int
+    warps: int
+    stages: int
+
+
+def target(device: torch.device) -> tuple[str, Any] | None:
+    """("cuda", 90) or ("hip", "gfx942") as compiled for; None if it is no such device."""
+    if device.type != "cuda":
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    if torch.version.hip:
+        return "hip", properties.gcnArchName.split(":")[0]
+    return "cuda", properties.major * 10 + properties.minor
+
+
+def refuses(request: Request) -> str | None:
+    """The reason why the Triton programs cannot run a call on its device, or None."""
+    arch = target(request.device)
+    if arch is None:
+        return f"needs an NVIDIA or AMD GPU, not {request.device.type}"
+    return refuses_on(*arch, request)
+
+
+def refuses_on(kind: str, arch: Any, request: Request) -> str | None:
+    """The same for a known device."""
+    if kind == "cuda" and arch < 80:
+        return f"needs compute capability 8.0 for tensor cores, not {arch / 10}"
+    if kind == "hip" and arch not in AMD:
+        return f"needs an AMD GPU of {', '.join(AMD)} (with matrix units), not {arch}"
+    if request.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        return f"needs fp32, fp16 or bf16, not {request.dtype}"
+    if kind == "hip" and request.dtype == torch.float32 and arch != "gfx942":
+        return f"{arch} has no matrix unit for fp32"
+    low, high = WIDTHS
+    if not all(low <= width <= high for width in request.widths):
+        return f"needs heads {low} to {high} wide, not {request.widths}"
+    if "gradient of a table" in request.extras:
+        return "has no gradient of moments, strengths or coordinates"
+    return None
+
+
+def power(width: int) -> int:
+    """The next power of two that a matrix unit can take."""
+    return max(16, 1 << (width - 1).bit_length())
+
+
+def tiles(program: str, kind: str, arch: Any, width: int, dtype: torch.dtype) -> Tiles:
+    """For "forward", "backward_queries" or "backward_keys", by the wider of queries and values."""
+    if kind == "interpreter":
+        return Tiles(64, 32, 4, 1)
+    return Tiles(64, 32, 4, 1)
