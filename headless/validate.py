@@ -209,8 +209,15 @@ def _check_wire(
 
 def fits(given: str, wanted: str) -> bool:
     """Whether a wire of one type may enter the other: `*` is any, `A,B` is either."""
+    if is_dynamic(given) or is_dynamic(wanted):
+        return True
     types = set(given.split(",")), set(wanted.split(","))
     return "*" in types[0] | types[1] or bool(types[0] & types[1])
+
+
+def is_dynamic(kind: str) -> bool:
+    """Whether only ComfyUI itself can say what an input of this type takes."""
+    return kind.startswith("COMFY_")
 
 
 def describe(spec: Input) -> str:
@@ -239,7 +246,7 @@ def _check_value(
     kind = spec.get_io_type()
     shown = json.dumps(value, default=repr)
     wrong = problem(where, describe(spec), shown, "Change the value.")
-    if kind not in WIDGETS and kind != "*":
+    if kind not in WIDGETS and kind != "*" and not is_dynamic(kind):
         todo = "Connect a node's output instead."
         return value, problem(where, describe(spec), f"the value {shown}", todo)
     try:

@@ -4,6 +4,7 @@ from typing import Any
 
 from .. import schema
 from ..registry import Registry
+from ..validate import is_dynamic
 
 UPLOADS = ("image_upload", "video_upload", "audio_upload", "animated_image_upload", "file_upload")
 VALUES = {
@@ -31,13 +32,13 @@ def _node_class(name: str, info: dict) -> type:
 
 
 def _inputs(info: dict) -> list[schema.Input]:
-    """Inputs in the server's order; kinds that only its front end resolves are left out."""
+    """Inputs in the server's order."""
     found = []
     for group in ("required", "optional"):
         for name, spec in ((info.get("input") or {}).get(group) or {}).items():
             kind, options = _parts(spec)
-            if not _type(kind).startswith("COMFY_"):
-                found.append(_input(name, kind, options, group == "optional"))
+            dynamic = is_dynamic(_type(kind))
+            found.append(_input(name, kind, options, group == "optional" or dynamic))
     return found
 
 

@@ -91,7 +91,11 @@ class Connection:
         raise AssertionError("tries() ends with an error")
 
     def json(self, path: str, **parameters: Any) -> Any:
-        return self.ask("GET", path, params=parameters).json()
+        response = self.ask("GET", path, params=parameters)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise self.refusal("GET", path, response) from error
 
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
         """A file's bytes, once. Raises NoAnswerError when they break off."""
@@ -99,6 +103,12 @@ class Connection:
             with self._http.stream("GET", path, params=parameters) as response:
                 if response.status_code in BUSY:
                     raise NoAnswerError(f"HTTP {response.status_code}", sent=True)
+                if response.status_code == 404:
+                    raise ServerError(
+                        f"{self.name} has lost {parameters.get('filename')}: an earlier run saved "
+                        "it and somebody removed it since. Change a seed or restart ComfyUI, so "
+                        "that the node runs again."
+                    )
                 if response.is_error:
                     response.read()
                     raise self.refusal("GET", f"{path} {parameters}", response)

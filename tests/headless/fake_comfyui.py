@@ -216,7 +216,7 @@ class FakeComfyUI:
                 errors[key] = {"class_type": node["class_type"], "errors": found}
         if errors and data["prompt"].get("healthy") is None:
             return 400, {"error": {"message": "Prompt failed validation"}, "node_errors": errors}
-        prompt_id = self.put(data["prompt"], data["client_id"], data["extra_data"])
+        prompt_id = self.put(data["prompt"], data["client_id"], data.get("extra_data"))
         return 200, {"prompt_id": prompt_id, "number": 1, "node_errors": errors}
 
     def upload(self, body, headers):

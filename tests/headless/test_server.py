@@ -229,6 +229,25 @@ def test_validate_asks_what_the_server_has_and_sends_nothing(on_fake, write, pro
     assert not any(request.startswith("POST") for request in fake.requests)
 
 
+def test_inputs_that_only_comfyui_understands_are_left_to_it(on_fake, write, prompt):
+    prompt["2"]["inputs"] |= {"images": "any", "images.image0": ["1", 0], "more": 3}
+    assert "5 nodes, nothing wrong" in on_fake("validate", write(prompt)).stdout
+
+
+def test_the_saved_graph_shows_the_values_that_ran(fake, write, prompt, tmp_path):
+    from mannequin.headless.server.run import run_on_server
+
+    (tmp_path / "api").mkdir()
+    drawn = [{"id": key, "type": node["class_type"]} for key, node in prompt.items()]
+    drawn[1]["widgets_values"] = [0, "randomize", "large", 0.5]
+    (tmp_path / "greys.json").write_text(json.dumps({"nodes": drawn}))
+    (tmp_path / "api" / "greys.json").write_text(json.dumps(prompt))
+    run_on_server(fake.url, tmp_path / "api" / "greys.json", None, tmp_path / "out", seed=33)
+    (entry,) = fake.history.values()
+    graph = entry["prompt"][3]["extra_pnginfo"]["workflow"]
+    assert graph["nodes"][1]["widgets_values"] == [33, "randomize", "small", 0.5]
+
+
 def test_files_of_other_names_keep_them_and_none_leaves_the_folder(fake, prompt, tmp_path):
     from mannequin.headless import folders
     from mannequin.headless.server import ServerError
@@ -254,7 +273,7 @@ def test_files_of_other_names_keep_them_and_none_leaves_the_folder(fake, prompt,
             ["song.flac", "x_00007.mp4"],
             ["song_00001_.flac", "x_00007_00001_.mp4"],
         ]
-        with pytest.raises(ServerError, match="HTTP 404"):
+        with pytest.raises(ServerError, match="has lost gone_00001_"):
             download(server, prompt, nodes, entry("gone_00001_.png"), tmp_path)
         evil = entry("evil_00001_.png")
         evil["outputs"]["5"]["gifs"][0]["subfolder"] = "../.."
