@@ -3,7 +3,7 @@
 from .recipe import Recipe
 
 
-def _cloth(piece: dict) -> str:
+def describe_cloth(piece: dict) -> str:
     if piece["pattern"] == "plain":
         return piece["colour"]
     if piece["pattern"] == "blocks":
@@ -21,10 +21,12 @@ def caption(recipe: Recipe, picture: int) -> str:
         if who["hair_style"] == "bald"
         else f"{who['hair_style']} {who['hair_colour']} hair"
     )
-    garment = f"{'loose' if top['loose'] else 'fitted'} {_cloth(top)} top with {top['neck']} neck"
+    garment = (
+        f"{'loose' if top['loose'] else 'fitted'} {describe_cloth(top)} top with {top['neck']} neck"
+    )
     sleeves = "no sleeves" if top["sleeve"] == "sleeveless" else f"{top['sleeve']} sleeves"
     printed = f' and the print "{top["print"]}"' if top["print"] else ""
-    legs = f"{_cloth(bottom)} {bottom['kind']}"
+    legs = f"{describe_cloth(bottom)} {bottom['kind']}"
     article = "An" if who["age"] == "older" else "A"
     return (
         f"{article} {who['age']}, {who['build']} {noun} with {hair}, wearing a {garment}, "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .body import HAND_R, UPPER_ARM_L, Body
+from .face_paint import beard_thickness
 from .identity import Identity
 from .shape import rest_shape, vertex_normals
 from .shells import SHELL_ACROSS, SHELL_DOWN
@@ -150,6 +151,8 @@ def dress(body: Body, who: Identity, outfit: Outfit) -> Person:
     vertices = _smooth(body, vertices, in_bottom & (body.template[:, 2] > -0.72), 4)
     vertices = _smooth(body, vertices, foot, 8)
     off = off + _scalp(body, who) + np.where(foot, 0.007, 0)
+    if who.look is not None:
+        off = off + beard_thickness(body, who.look)
     vertices = vertices + vertex_normals(vertices, body.faces[bare]) * off[:, None]
     present = bare.copy()
     shells = np.zeros((2, SHELL_ACROSS * SHELL_DOWN, 3))

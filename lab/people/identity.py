@@ -114,6 +114,7 @@ class Identity:
     hair_volume: float  # metres
     hair_length: float  # metres below the crown, for bob and long
     hair_seed: float
+    look: object = None  # looks.Look, which recipe people-1 does not have
 
     def attributes(self) -> dict:
         return {

@@ -18,6 +18,7 @@ from .body import (
     along_arm,
 )
 from .dress import Person, neck_opening
+from .face_paint import paint_look
 from .identity import Identity
 from .wardrobe import Outfit, Top
 
@@ -182,6 +183,8 @@ def _paint_head(
     )
     colour[shell] = who.hair * (1 + 0.11 * strand[:, None])
     label[shell] = HAIR
+    if who.look is not None:
+        paint_look(body, who.look, hits, colour)
 
 
 def _paint_eyes(

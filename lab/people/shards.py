@@ -48,11 +48,11 @@ def write_shard(path: Path, seeds: range, split: str) -> Path:
     return path
 
 
-def check_shard(path: Path, seeds: range, split: str) -> None:
-    """Raises ValueError unless the shard at `path` holds these sets, made by this recipe."""
+def check_shard(path: Path, seeds: range, split: str, version: str = VERSION) -> None:
+    """Raises ValueError unless the shard at `path` holds these sets, made by recipe `version`."""
     with safe_open(path, framework="numpy") as file:
         facts = file.metadata()
-    wanted = f"seeds {seeds[0]} to {seeds[-1]} of {split}, {VERSION}"
+    wanted = f"seeds {seeds[0]} to {seeds[-1]} of {split}, {version}"
     there = json.loads(facts["seeds"])
     came = f"seeds {there[0]} to {there[-1]} of {facts['split']}, {facts['version']}"
     if wanted != came:
@@ -69,12 +69,15 @@ def write_shards(
     split: str,
     processes: int = 1,
     report: Callable[[Path, int, int], None] | None = None,
+    write: Callable[[Path, range, str], Path] = write_shard,
+    version: str = VERSION,
 ) -> list[Path]:
     """Renders `count` sets from `first_seed` on into shards of SETS_PER_SHARD under `out`.
 
     Shards that already exist are left alone, so that an interrupted run goes on where it was;
     others than would be written here are an error, so that no run trains on another run's people.
-    `report(path, done, total)` is called after each shard.  Set OMP_NUM_THREADS=1 when
+    `report(path, done, total)` is called after each shard.  `write` renders one shard by another
+    recipe, `version`, and must be importable by name.  Set OMP_NUM_THREADS=1 when
     `processes` is more than one.  Raises ValueError for a bad split, seed, count or processes, and
     for a shard of other seeds.
     """
@@ -91,7 +94,7 @@ def write_shards(
     missing = [job for job in jobs if not job[0].exists()]
     for job in jobs:
         if job not in missing:
-            check_shard(*job)
+            check_shard(*job, version)
     done = len(jobs) - len(missing)
 
     def tell(path: Path) -> None:
@@ -100,12 +103,12 @@ def write_shards(
 
     if processes == 1:
         for job in missing:
-            path = write_shard(*job)
+            path = write(*job)
             done += 1
             tell(path)
     else:
         with ProcessPoolExecutor(processes) as pool:
-            for finished in as_completed([pool.submit(write_shard, *job) for job in missing]):
+            for finished in as_completed([pool.submit(write, *job) for job in missing]):
                 done += 1
                 tell(finished.result())
     return [path for path, _, _ in jobs]
