@@ -36,8 +36,8 @@ def texts(root: Path, names: list[str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def shipped_texts(root, shipped):
-    return texts(root, shipped)
+def shipped_texts(archive):
+    return texts(archive.unpacked, archive.names)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def python_texts(root, tracked):
 
 def test_archive_holds_the_pack_and_only_the_pack(shipped):
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "LICENSE"} <= set(shipped)
-    strangers = ("lab/", "headless/", "tests/", ".ci/", "__main__.py", "Makefile")
+    strangers = ("lab/", "headless/", "tests/", "docs/", "requirements/", ".ci/")
+    strangers += ("__main__.py", "Makefile")
     assert [name for name in shipped if name.startswith(strangers)] == []
 
 
