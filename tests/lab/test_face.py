@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+pytest.importorskip("anny")
+
+from mannequin.hosts.faces import FaceNet
+from mannequin.lab.training import face
+from mannequin.lab.training.face import contrastive_loss, disturb, evaluate, margin_loss
+from mannequin.lab.training.inpaint import tiny_autoencoder
+
+PEOPLE = 4
+
+
+class Faces:
+    """Pictures of PEOPLE people, each of one colour with a little noise."""
+
+    def __init__(self, people: int = PEOPLE) -> None:
+        g = torch.Generator().manual_seed(0)
+        colour = torch.rand(people, 1, 1, 1, 3, generator=g) * 200
+        noise = torch.rand(people, 6, 64, 64, 3, generator=g) * 40
+        self.image = (colour + noise).byte().flatten(0, 1)
+        who = [
+            {"gender": ("male", "female")[k % 2], "age": "young", "skin_tone": 0}
+            for k in range(people)
+        ]
+        self.facts = [f for f in who for _ in range(6)]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def take(self, which):
+        return self.image[which], None
+
+
+def test_margin_loss_against_the_formula():
+    torch.manual_seed(0)
+    e, centres, person = torch.randn(3, 5), torch.randn(4, 5), torch.tensor([2, 0, 2])
+    terms = []
+    for i in range(3):
+        scores = torch.stack([torch.cosine_similarity(e[i], c, dim=0) for c in centres])
+        scores[person[i]] -= 0.3
+        terms.append(-(7 * scores).log_softmax(0)[person[i]])
+    got = margin_loss(e, centres, person, margin=0.3, scale=7)
+    assert torch.allclose(got, torch.stack(terms).mean(), atol=1e-6)
+
+
+def test_contrastive_loss_against_the_formula():
+    torch.manual_seed(0)
+    e, person = torch.randn(4, 5), torch.tensor([1, 1, 0, 0])
+    unit = e / e.norm(dim=1, keepdim=True)
+    terms = []
+    for i, partner in enumerate((1, 0, 3, 2)):
+        others = [j for j in range(4) if j != i]
+        scores = torch.stack([unit[i] @ unit[j] / 0.2 for j in others])
+        terms.append(-scores.log_softmax(0)[others.index(partner)])
+    assert torch.allclose(contrastive_loss(e, person, 0.2), torch.stack(terms).mean(), atol=1e-6)
+
+
+def test_disturbing_keeps_the_range_and_follows_its_seed():
+    picture, vae = torch.rand(8, 3, 64, 64) * 2 - 1, tiny_autoencoder()
+    one, two, other = (disturb(picture, vae, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+    assert one.shape == picture.shape and one.abs().max() <= 1
+    assert (one != picture).flatten(1).any(1).all()
+
+
+def test_a_network_takes_crops_of_any_size():
+    net = FaceNet((8, 16, 16), 12)
+    assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 12)
+    assert net(torch.zeros(1, 3, 200, 150)).shape == (1, 12)
+
+
+@pytest.mark.parametrize("name", ["encoder", "judge"])
+def test_a_few_steps_tell_people_apart(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(face, "PEOPLE", PEOPLE)
+    pool = Faces()
+    torch.manual_seed(0)
+    before = evaluate(FaceNet(face.DESIGNS[name].widths, face.DESIGNS[name].dimension), pool)
+    trainer, net = face.train(name, pool, tmp_path / "face.safetensors", 12)
+    after = evaluate(net, pool)
+    assert trainer.step == 12
+    assert after["same"] - after["other"] > before["same"] - before["other"] + 0.1
+    again, _ = face.train(name, pool, tmp_path / "face.safetensors", 12)
+    assert again.step == 12
+
+
+def test_evaluation_of_a_perfect_and_of_a_blind_network():
+    class Perfect(torch.nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)) * 0 + torch.eye(PEOPLE)[torch.arange(len(x)) // 6][:, :3]
+
+    class Blind(torch.nn.Module):
+        def forward(self, x):
+            return torch.ones(len(x), 3)
+
+    perfect, blind = evaluate(Perfect(), Faces(3)), evaluate(Blind(), Faces(3))
+    assert perfect["accepted"] == perfect["first"] == 1
+    assert blind["accepted"] == 0 and blind["same"] == blind["other"] == 1
