@@ -28,6 +28,7 @@ from .comfy_hooks import (
     denoised_hook,
     mask_hook,
     run_methods,
+    run_preparation,
     run_sampling,
 )
 from .comfy_weights import CONFIG, REFERENCE
@@ -152,4 +153,5 @@ def _install(model: ModelPatcher) -> None:
         (), block_layers(unet), reference, block_layers(seen), sites
     )
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, METHODS, run_sampling)
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, METHODS, run_preparation)
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, METHODS, run_methods)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from .sites import Call, check_references
 METHODS = "mannequin_methods"
 SAMPLING = "mannequin_sampling"
 LAYER_INPUT = "mannequin_layer_input"
+REFERENCES = "mannequin_references"
 SEED_OF_REFERENCE_NOISE = 0
 
 Block = tuple[str, int]
@@ -83,6 +85,32 @@ def run_sampling(executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     finally:
         for method in patched.methods:
             method.end()
+
+
+def run_preparation(
+    executor: Callable[..., Any],
+    model: Any,
+    noise_shape: Sequence[int],
+    conds: dict[str, list[dict[str, Any]]],
+    *args: Any,
+    **kwargs: Any,
+) -> tuple[Any, dict[str, list[dict[str, Any]]], list[Any]]:
+    """ComfyUI's PREPARE_SAMPLING wrapper: lets the estimate of the memory count the references.
+
+    A person model's own estimate is told their shapes; for plain checkpoints they count as so many
+    more pictures.
+    """
+    patched: Patched = model.model_options["transformer_options"][METHODS]
+    shapes = [shape for method in patched.methods for shape in method.reference_shapes()]
+    told = conds
+    if patched.reference is not None:
+        told = {k: [{**cond, REFERENCES: sum(shapes, ())} for cond in v] for k, v in conds.items()}
+    else:
+        cells = noise_shape[-2] * noise_shape[-1]
+        more = sum(rows * h * w for rows, h, w in shapes) / cells
+        noise_shape = [math.ceil(noise_shape[0] * (1 + more)), *noise_shape[1:]]
+    real_model, _, models = executor(model, noise_shape, told, *args, **kwargs)
+    return real_model, conds, models
 
 
 def run_methods(

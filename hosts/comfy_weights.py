@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from comfy.model_management import get_torch_device, unet_offload_device, vae_of
 from torch import Tensor
 
 from . import comfy_unet, weights
+from .comfy_hooks import REFERENCES
+from .memory import References, person_bytes
 from .patches import PatchAutoencoder
 from .sites import check_concat
 
@@ -32,12 +35,14 @@ def load(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE]:
 
     Raises ValueError when the file is not a person model.
     """
-    stored = weights.read(path)
-    try:
-        with torch.inference_mode(False):
+    with torch.inference_mode(False):
+        stored = weights.read(path)
+        try:
             return person_model(stored), autoencoder(stored)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit their configuration: {error}") from error
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path}: the weights do not fit their configuration: {error}"
+            ) from error
 
 
 def person_model(stored: weights.PersonWeights) -> comfy.model_patcher.ModelPatcher:
@@ -136,17 +141,14 @@ class PersonVAE(comfy.sd.VAE):
 
 
 class PersonFamily(comfy.supported_models_base.BASE):
-    """What ComfyUI wants to know of a model family.
-
-    Self-attention over own and reference tokens takes about twice a plain model's memory.
-    """
+    """What ComfyUI wants to know of a model family."""
 
     unet_extra_config = {}  # noqa: RUF012
-    memory_usage_factor = 2.0
 
     def __init__(self, stored: weights.PersonWeights, room: str, load_device: torch.device) -> None:
         config = stored.config[room]
         super().__init__(comfy_unet.comfy_unet_config(config))
+        self.networks = stored.config["unet"], stored.config["unet_encoder"]
         self.latent_format = latent_format(stored)
         self.sampling_settings = {"zsnr": stored.config["zero_terminal_snr"]}
         self.predicts_clean = stored.config["prediction"] == "sample"
@@ -165,8 +167,24 @@ class PersonNetwork(comfy.model_base.BaseModel):
 
     def __init__(self, family: PersonFamily) -> None:
         super().__init__(family)
+        self.networks = family.networks
         if family.predicts_clean:
             self.model_sampling = CleanPrediction(family)
+
+    def extra_conds_shapes(self, **given: Any) -> dict[str, tuple[int, ...]]:
+        return {REFERENCES: given[REFERENCES]} if REFERENCES in given else {}
+
+    def memory_required(
+        self,
+        input_shape: Sequence[int],
+        cond_shapes: dict[str, list[tuple[int, ...]]] | None = None,
+    ) -> int:
+        """Bytes for the activations of both networks and the bank of reference features."""
+        told = (cond_shapes or {}).get(REFERENCES) or [()]
+        seen = [References(*told[0][i : i + 3]) for i in range(0, len(told[0]), 3)]
+        dtype = self.manual_cast_dtype or self.get_dtype()
+        size = comfy.model_management.dtype_size(dtype)
+        return person_bytes(*self.networks, input_shape, seen, size)
 
     def extra_conds(self, **given: Any) -> dict[str, Any]:
         """Raises ValueError for conditioning that is not Person Conditioning's for this latent."""

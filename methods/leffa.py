@@ -90,6 +90,10 @@ class Leffa(Method):
         self._kept: dict[tuple[bool, ...], Features] = {}
         self._first: dict[str, int] = {}
 
+    def reference_shapes(self) -> Sequence[tuple[int, int, int]]:
+        sets, count, _, h, w = self.reference.latents.shape
+        return [(sets * count, h, w)] if self.strength > 0 else []
+
     def begin(self) -> None:
         self._kept = {}
         if self.observer is not None:

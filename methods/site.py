@@ -57,6 +57,12 @@ class Method:
 
     shows_references = False
 
+    def reference_shapes(self) -> Sequence[tuple[int, int, int]]:
+        """What `prepare` feeds the reference network, (pictures, h, w) each; for the memory that
+        a host keeps free.
+        """
+        return ()
+
     def begin(self) -> None:
         """Called before the first denoiser call of a sampling run."""
 

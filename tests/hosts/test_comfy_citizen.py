@@ -1,9 +1,8 @@
-"""What ComfyUI itself serves of the pack: live previews, translations, help, blueprints, folders."""
+"""What ComfyUI serves of the pack: live previews, translations, help, blueprints, folders."""
 
 import json
 import re
 import struct
-import urllib.error
 from collections import defaultdict
 from io import BytesIO
 from pathlib import Path
