@@ -25,7 +25,7 @@ from .inpaint import HELDOUT_PORTRAITS, PERSON_WEIGHTS, PORTRAITS, tiny_autoenco
 from .inpaint_data import Pool
 from .loop import Schedule, Trainer
 
-STEPS, PEOPLE, PICTURES = 6000, 24, 3
+STEPS, PEOPLE, PICTURES = 4000, 24, 3
 WEIGHTS = PERSON_WEIGHTS.with_name("mannequin-tiny-face.safetensors")
 
 
@@ -85,8 +85,8 @@ def disturb(picture: Tensor, vae: PatchAutoencoder, g: torch.Generator) -> Tenso
     matrix[:, :, 2] = draw(-0.1, 0.1, 2)
     grid = F.affine_grid(matrix, list(picture.shape), align_corners=False)
     out = F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
-    coded = vae.decode(vae.encode(out)).clamp(-1, 1)
-    out = torch.where(draw(0, 1, 1, 1, 1) < 0.5, coded, out)
+    coded = draw(0, 1) < 0.5
+    out[coded] = vae.decode(vae.encode(out[coded])).clamp(-1, 1)
     soft = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, 1)
     out = torch.lerp(out, soft, draw(-0.6, 1.0, 1, 1, 1).clamp_min(0))
     out = ((out + 1) * draw(0.8, 1.2, 1, 1, 1) - 1) * draw(0.85, 1.15, 1, 1, 1)
