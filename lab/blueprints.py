@@ -215,7 +215,7 @@ def _without_files(workflow: Workflow) -> tuple[Workflow, dict[Wire, list[Wire]]
         groups = {title: members for title, members in groups.items() if members}
         if groups:
             columns.append(groups)
-    return replace(workflow, columns=columns), loaded
+    return replace(workflow, columns=columns, note="", lanes=()), loaded
 
 
 def _type(workflow: Workflow, wire: Wire) -> str:

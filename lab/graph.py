@@ -4,154 +4,49 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-MARGIN, TITLE, GAP = 20, 40, 60
+from .kinds import KINDS, OURS, WIDGETS
+from .layout import NOTE_HEIGHT, NOTE_WIDTH, lanes, note_place, place
+
 VERSION = 0.4
-COLOURS = ("#3f789e", "#a1309b", "#8a8", "#b58b2a", "#88a")
+PACK = {"cnr_id": "mannequin", "ver": "0.1.0"}
+CORE = {"cnr_id": "comfy-core", "ver": "0.3.64"}
+NOTE_KIND, NOTE_TITLE = "MarkdownNote", "How to use this workflow"
 
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A node class as the canvas knows it: inputs and outputs in order, name to type; the values
-    that front-end widgets without an input add, by the widget they follow; width and height.
-    """
-
-    inputs: dict[str, str]
-    outputs: dict[str, str]
-    extra: dict[str, Any] = field(default_factory=dict)
-    size: tuple[int, int] = (300, 120)
-
-
-KINDS = {
-    "LoadImage": Kind(
-        {"image": "COMBO"}, {"IMAGE": "IMAGE", "MASK": "MASK"}, {"image": "image"}, (270, 330)
-    ),
-    "LoadImageMask": Kind(
-        {"image": "COMBO", "channel": "COMBO"}, {"MASK": "MASK"}, {"channel": "image"}, (270, 330)
-    ),
-    "KSampler": Kind(
-        {
-            "model": "MODEL",
-            "seed": "INT",
-            "steps": "INT",
-            "cfg": "FLOAT",
-            "sampler_name": "COMBO",
-            "scheduler": "COMBO",
-            "positive": "CONDITIONING",
-            "negative": "CONDITIONING",
-            "latent_image": "LATENT",
-            "denoise": "FLOAT",
-        },
-        {"LATENT": "LATENT"},
-        {"seed": "fixed"},
-        (300, 270),
-    ),
-    "VAEDecode": Kind({"samples": "LATENT", "vae": "VAE"}, {"IMAGE": "IMAGE"}, {}, (300, 60)),
-    "ImageCompositeMasked": Kind(
-        {
-            "destination": "IMAGE",
-            "source": "IMAGE",
-            "x": "INT",
-            "y": "INT",
-            "resize_source": "BOOLEAN",
-            "mask": "MASK",
-        },
-        {"IMAGE": "IMAGE"},
-        {},
-        (300, 150),
-    ),
-    "SaveImage": Kind({"images": "IMAGE", "filename_prefix": "STRING"}, {}, {}, (330, 480)),
-    "MannequinLoadPersonModel": Kind(
-        {"model_name": "COMBO"}, {"model": "MODEL", "vae": "VAE"}, {}, (330, 90)
-    ),
-    "MannequinReferenceEncoder": Kind(
-        {
-            "model": "MODEL",
-            "vae": "VAE",
-            "image": "IMAGE",
-            "dense_pose": "IMAGE",
-            "more": "MANNEQUIN_REFERENCE",
-        },
-        {"reference": "MANNEQUIN_REFERENCE"},
-        {},
-        (300, 130),
-    ),
-    "MannequinPersonConditioning": Kind(
-        {
-            "model": "MODEL",
-            "vae": "VAE",
-            "dense_pose": "IMAGE",
-            "person": "IMAGE",
-            "garment_mask": "MASK",
-            "hand_protect_mask": "MASK",
-        },
-        {
-            "positive": "CONDITIONING",
-            "negative": "CONDITIONING",
-            "latent": "LATENT",
-            "repainted": "MASK",
-        },
-        {},
-        (300, 150),
-    ),
-    "MannequinFlowGuidedAttention": Kind(
-        {
-            "model": "MODEL",
-            "reference": "MANNEQUIN_REFERENCE",
-            "strength": "FLOAT",
-            "start_percent": "FLOAT",
-            "end_percent": "FLOAT",
-            "record_flow": "BOOLEAN",
-        },
-        {"model": "MODEL", "flow": "MANNEQUIN_FLOW"},
-        {},
-        (300, 170),
-    ),
-    "MannequinFlowPreview": Kind(
-        {
-            "flow": "MANNEQUIN_FLOW",
-            "image": "IMAGE",
-            "reference": "MANNEQUIN_REFERENCE",
-            "mode": "COMBO",
-        },
-        {"image": "IMAGE"},
-        {},
-        (330, 480),
-    ),
-    "MannequinFlowDetailTransfer": Kind(
-        {
-            "image": "IMAGE",
-            "flow": "MANNEQUIN_FLOW",
-            "reference": "MANNEQUIN_REFERENCE",
-            "strength": "FLOAT",
-            "threshold": "FLOAT",
-            "mask": "MASK",
-        },
-        {"image": "IMAGE", "mask": "MASK"},
-        {},
-        (300, 150),
-    ),
-}
+Wire = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node: its class, its title (unique in the workflow), and its inputs in the class's
-    order. A wire is the tuple (title, output name).
+    """One node: its class, its title (unique in the workflow), and its inputs by name. A wire is
+    the tuple (title, output name). models: files that the front end may offer to download.
     """
 
     kind: str
     title: str
     inputs: dict[str, Any]
+    models: tuple[dict[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The wires from an output to the nodes `to` run along the height y."""
+
+    output: Wire
+    y: int
+    to: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """name: of the files. columns: from left to right; each maps its groups' titles to nodes."""
+    """name: of the files. columns: from left to right; each maps its groups' titles to nodes.
+    note: Markdown that stands beside the graph. tops: heights of nodes, by title.
+    """
 
     name: str
     columns: list[dict[str, list[Node]]]
+    note: str = ""
+    tops: dict[str, int] = field(default_factory=dict)
+    lanes: tuple[Lane, ...] = ()
 
     @property
     def nodes(self) -> list[Node]:
@@ -162,14 +57,13 @@ class Workflow:
 
 
 def api(workflow: Workflow) -> dict[str, Any]:
-    """The workflow in API format."""
+    """The workflow in API format, as the front end exports it. Notes are not part of it."""
     nodes = {node.title: node for node in workflow.nodes}
 
     def value(v: Any) -> Any:
         if not isinstance(v, tuple):
             return v
-        title, output = v
-        return [str(workflow.id(title)), list(KINDS[nodes[title].kind].outputs).index(output)]
+        return [str(workflow.id(v[0])), _slot(nodes[v[0]], v[1])]
 
     return {
         str(workflow.id(node.title)): {
@@ -188,23 +82,26 @@ def graph(workflow: Workflow) -> dict[str, Any]:
         [number, workflow.id(v[0]), _slot(nodes[v[0]], v[1]), workflow.id(node.title), slot, kind]
         for number, (node, slot, kind, v) in enumerate(_wires(workflow), 1)
     ]
-    placed, groups = _layout(workflow)
+    placed, groups = place(workflow)
+    drawn = [
+        _canvas_node(node, number, placed[node.title], links)
+        for number, node in enumerate(workflow.nodes, 1)
+    ]
+    if workflow.note:
+        drawn.append(_note(len(nodes) + 1, workflow.note))
     return {
-        "last_node_id": len(nodes),
+        "last_node_id": len(drawn),
         "last_link_id": len(links),
-        "nodes": [
-            _canvas_node(node, number, placed[node.title], links)
-            for number, node in enumerate(workflow.nodes, 1)
-        ],
+        "nodes": drawn,
         "links": links,
         "groups": groups,
         "config": {},
-        "extra": {},
+        "extra": _reroutes(workflow, links),
         "version": VERSION,
     }
 
 
-def _wires(workflow: Workflow) -> Iterator[tuple[Node, int, str, tuple[str, str]]]:
+def _wires(workflow: Workflow) -> Iterator[tuple[Node, int, str, Wire]]:
     for node in workflow.nodes:
         for slot, (name, kind) in enumerate(KINDS[node.kind].inputs.items()):
             if isinstance(node.inputs.get(name), tuple):
@@ -212,7 +109,12 @@ def _wires(workflow: Workflow) -> Iterator[tuple[Node, int, str, tuple[str, str]
 
 
 def _slot(node: Node, output: str) -> int:
-    return list(KINDS[node.kind].outputs).index(output)
+    outputs = list(KINDS[node.kind].outputs)
+    if output not in outputs:
+        raise ValueError(
+            f'Expected one of the outputs {", ".join(outputs)} of "{node.title}"; got "{output}".'
+        )
+    return outputs.index(output)
 
 
 def _canvas_node(node: Node, number: int, at: tuple[int, int], links: list[list]) -> dict[str, Any]:
@@ -235,44 +137,65 @@ def _canvas_node(node: Node, number: int, at: tuple[int, int], links: list[list]
     for name, type_ in kind.inputs.items():
         if type_ in WIDGETS:
             values += [node.inputs[name], *([kind.extra[name]] if name in kind.extra else [])]
-    return {
-        "id": number,
-        "type": node.kind,
-        "title": node.title,
-        "pos": list(at),
-        "size": list(kind.size),
-        "flags": {},
-        "order": number - 1,
-        "mode": 0,
+    properties = {"Node name for S&R": node.kind, **(PACK if node.kind in OURS else CORE)}
+    if node.models:
+        properties["models"] = list(node.models)
+    return _drawn(number, node.kind, node.title, at, kind.size) | {
         "inputs": inputs,
         "outputs": outputs,
-        "properties": {"Node name for S&R": node.kind},
+        "properties": properties,
         "widgets_values": values,
     }
 
 
-def _layout(workflow: Workflow) -> tuple[dict[str, tuple[int, int]], list[dict[str, Any]]]:
-    """Where every node stands, by title, and the groups around them."""
-    placed, groups = {}, []
-    x = 0
-    for column in workflow.columns:
-        width = max(KINDS[n.kind].size[0] for group in column.values() for n in group)
-        y = 0
-        for title, members in column.items():
-            top, y = y, y + TITLE + MARGIN
-            for node in members:
-                placed[node.title] = (x + MARGIN, y + TITLE)
-                y += TITLE + KINDS[node.kind].size[1] + MARGIN
-            groups.append(
-                {
-                    "id": len(groups) + 1,
-                    "title": title,
-                    "bounding": [x, top, width + 2 * MARGIN, y - top],
-                    "color": COLOURS[len(groups) % len(COLOURS)],
-                    "font_size": 24,
-                    "flags": {},
-                }
-            )
-            y += GAP
-        x += width + 2 * MARGIN + GAP
-    return placed, groups
+def _note(number: int, text: str) -> dict[str, Any]:
+    size = (NOTE_WIDTH, NOTE_HEIGHT)
+    return _drawn(number, NOTE_KIND, NOTE_TITLE, note_place(), size) | {
+        "inputs": [],
+        "outputs": [],
+        "properties": {},
+        "widgets_values": [text],
+    }
+
+
+def _drawn(
+    number: int, kind: str, title: str, at: tuple[int, int], size: tuple[int, int]
+) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": kind,
+        "title": title,
+        "pos": list(at),
+        "size": list(size),
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+    }
+
+
+def _reroutes(workflow: Workflow, links: list[list]) -> dict[str, Any]:
+    """The lanes as litegraph's reroutes: points in a tree, and for each link the last of its way.
+
+    Raises ValueError for a lane along which no wire runs.
+    """
+    nodes = {node.title: node for node in workflow.nodes}
+    points: dict[tuple[Wire, tuple[int, int]], dict[str, Any]] = {}
+    ends = []
+    for output, ways in lanes(workflow):
+        source, slot = workflow.id(output[0]), _slot(nodes[output[0]], output[1])
+        for title, way in ways.items():
+            target = workflow.id(title)
+            numbers = [n for n, a, b, c, _, _ in links if (a, b, c) == (source, slot, target)]
+            if not numbers:
+                raise ValueError(f'Expected a wire from {output} to "{title}" for its lane.')
+            parent = None
+            for at in way:
+                point = points.setdefault(
+                    (output, at), {"id": len(points) + 1, "pos": list(at), "linkIds": []}
+                )
+                if parent is not None:
+                    point["parentId"] = parent
+                point["linkIds"] += numbers
+                parent = point["id"]
+            ends += [{"id": number, "parentId": parent} for number in numbers]
+    return {"linkExtensions": ends, "reroutes": list(points.values())} if points else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from .benchmarks.sheet import contact_sheet
@@ -22,6 +22,13 @@ WORKFLOWS = {
     "try_on": ("person_b", "garment_c"),
     "two_references": ("person_a", "person_a_second", "person_a_target_pose"),
 }
+# Their weights are the user's: the thumbnail shows what goes in, and an empty frame.
+BRING = {
+    "leffa_pose_transfer": ("person_a",),
+    "leffa_try_on": ("person_b", "garment_c"),
+    "reference_attention_sd15": ("photograph",),
+}
+FRAME, GREY, LINE = (96, 128), 48, 110
 TRUTH = {"pose_transfer": "person_a_target", "try_on": "person_b_target"}
 
 
@@ -46,6 +53,26 @@ def thumbnail(name: str, runs: Path) -> Image.Image:
         per_row=len(paths) + 1,
         margin=0,
     )
+
+
+def brought(name: str) -> Image.Image:
+    """The inputs of a workflow that needs the user's weights, and a framed question mark."""
+    tiles = [Image.open(INPUTS / f"{given}.png").convert("RGB") for given in BRING[name]]
+    sheet = Image.new("RGB", (FRAME[0] * (len(tiles) + 1), FRAME[1]), (GREY,) * 3)
+    for place, tile in enumerate(tiles):
+        sheet.paste(ImageOps.fit(tile, FRAME, Image.LANCZOS), (place * FRAME[0], 0))
+    draw = ImageDraw.Draw(sheet)
+    left = len(tiles) * FRAME[0]
+    draw.rectangle((left + 8, 8, left + FRAME[0] - 9, FRAME[1] - 9), outline=(LINE,) * 3)
+    middle = (left + FRAME[0] / 2, FRAME[1] / 2)
+    draw.text(middle, "?", fill=(2 * LINE,) * 3, font=ImageFont.load_default(48), anchor="mm")
+    return sheet
+
+
+def write_brought() -> None:
+    """The thumbnails that need no run."""
+    for name in BRING:
+        brought(name).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
 
 
 def demo(runs: Path) -> Image.Image:
@@ -75,6 +102,7 @@ def photograph(runs: Path) -> Image.Image:
 def main(runs: Path, photograph_runs: Path) -> None:
     for name in WORKFLOWS:
         thumbnail(name, runs).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
+    write_brought()
     DOCS.mkdir(exist_ok=True)
     demo(runs).save(DOCS / "demo.jpg", quality=90)
     photograph(photograph_runs).save(DOCS / "photograph.jpg", quality=90)

@@ -1,7 +1,7 @@
 """Writes the example workflows: `python -m mannequin.lab.workflows`.
 
-Each is written twice from the description below: `workflows/X.json` for the canvas and
-`workflows/api/X.json` for scripts.
+Each is written twice from its description: `workflows/X.json` for the canvas and
+`workflows/api/X.json` for scripts. Here are those of mannequin-tiny, which run as they are.
 """
 
 import json
@@ -9,218 +9,276 @@ from pathlib import Path
 
 from PIL import Image
 
-from .graph import Node, Workflow, api, graph
+from .checkpoint_workflows import leffa_pose_transfer, leffa_try_on, reference_attention_sd15
+from .graph import Lane, Node, Workflow, api, graph
+from .workflow_parts import (
+    DECODED,
+    FLOW,
+    LATENT,
+    MODEL,
+    NEGATIVE,
+    POSITIVE,
+    REPAINTED,
+    RESULTS,
+    TOLD,
+    VAE,
+    Column,
+    attention,
+    conditioning,
+    decode,
+    encode,
+    load,
+    load_mask,
+    looked,
+    main_line,
+    paste,
+    person_model,
+    preview,
+    sample,
+    save,
+    told,
+)
 
 ROOT = Path(__file__).resolve().parents[1] / "workflows"
 STEPS, CFG, SEED = 2, 1.5, 7
-MODEL, VAE = ("Load person model", "model"), ("Load person model", "vae")
+TINY = "mannequin-tiny.safetensors"
+RESULT_TOPS = {"Save with detail": 490, "Save result": 920}
+
+DENSE_POSES = """
+**Dense poses** say which part of the body every pixel shows. This model wants its own kind: red =
+10 x part index, green and blue = coordinates on the body, lossless PNG. For a reference without one
+load `no_dense_pose.png`.
+"""
+SETTINGS = """
+**Then** press Run. *Flow preview* shows where every pixel was taken from. More `steps` in *Sample*
+give cleaner pictures; *strength* of Flow-Guided Attention says how much the reference counts.
+
+mannequin-tiny is a miniature for 96 x 128 pictures of rendered people. For photographs open
+`leffa_pose_transfer` or `leffa_try_on`.
+"""
 
 
-def load(title: str, file: str) -> Node:
-    return Node("LoadImage", title, {"image": file})
-
-
-def load_mask(title: str, file: str) -> Node:
-    return Node("LoadImageMask", title, {"image": file, "channel": "red"})
-
-
-def encode(title: str, image: str, dense_pose: str, more: str | None = None) -> Node:
-    wires = {"image": (image, "IMAGE"), "dense_pose": (dense_pose, "IMAGE")}
-    if more is not None:
-        wires["more"] = (more, "reference")
-    return Node("MannequinReferenceEncoder", title, {"model": MODEL, "vae": VAE, **wires})
-
-
-def model() -> dict[str, list[Node]]:
-    weights = {"model_name": "mannequin-tiny.safetensors"}
-    return {"Person model": [Node("MannequinLoadPersonModel", "Load person model", weights)]}
-
-
-def sampling(reference: str, mask: tuple[str, str] | None = None) -> list[dict[str, list[Node]]]:
+def sampling(reference: str, detail_mask: tuple[str, str] | None = None) -> list[Column]:
     """From the encoded reference to the decoded picture, and the detail of the reference on it."""
-    ref = (reference, "reference")
-    flow = ("Flow-guided attention", "flow")
-    decoded = ("Decode", "IMAGE")
-    attention = {
-        "model": MODEL,
-        "reference": ref,
+    detail = {
+        "image": DECODED,
+        "flow": FLOW,
+        "reference": (reference, "reference"),
         "strength": 1.0,
-        "start_percent": 0.0,
-        "end_percent": 1.0,
-        "record_flow": True,
+        "threshold": 0.1,
     }
-    sampler = {
-        "model": ("Flow-guided attention", "model"),
-        "seed": SEED,
-        "steps": STEPS,
-        "cfg": CFG,
-        "sampler_name": "euler",
-        "scheduler": "simple",
-        "positive": ("Person conditioning", "positive"),
-        "negative": ("Person conditioning", "negative"),
-        "latent_image": ("Person conditioning", "latent"),
-        "denoise": 1.0,
-    }
-    detail = {"image": decoded, "flow": flow, "reference": ref, "strength": 1.0, "threshold": 0.1}
-    if mask is not None:
-        detail["mask"] = mask
-    preview = {"flow": flow, "image": decoded, "reference": ref, "mode": "colour wheel"}
+    if detail_mask is not None:
+        detail["mask"] = detail_mask
+    transfer = Node("MannequinFlowDetailTransfer", "Flow detail transfer", detail)
     return [
-        {
-            "Sampling": [
-                Node("MannequinFlowGuidedAttention", "Flow-guided attention", attention),
-                Node("KSampler", "Sample", sampler),
-                Node("VAEDecode", "Decode", {"samples": ("Sample", "LATENT"), "vae": VAE}),
-            ],
-            "Detail from the reference": [
-                Node("MannequinFlowDetailTransfer", "Flow detail transfer", detail)
-            ],
-        },
-        {"Where it looked": [Node("MannequinFlowPreview", "Flow preview", preview)]},
+        attention(reference),
+        sample(STEPS, CFG, SEED, POSITIVE, NEGATIVE, LATENT, "simple"),
+        decode(),
+        {"5  Detail from the reference": [transfer]},
     ]
 
 
-def save(title: str, picture: str, output: str, prefix: str) -> Node:
-    return Node("SaveImage", title, {"images": (picture, output), "filename_prefix": prefix})
-
-
-def results(name: str) -> dict[str, list[Node]]:
+def results(
+    name: str, reference: str, result: tuple[str, str], detail: tuple[str, str]
+) -> dict[str, list[Node]]:
     return {
-        "Results": [
-            save("Save result", "Decode", "IMAGE", name),
-            save("Save with detail", "Flow detail transfer", "image", f"{name}_detail"),
+        RESULTS: [
+            preview(reference),
+            save("Save result", result, name),
+            save("Save with detail", detail, f"{name}_detail"),
         ]
     }
 
 
-def conditioning(**wires: tuple[str, str]) -> Node:
-    return Node(
-        "MannequinPersonConditioning", "Person conditioning", {"model": MODEL, "vae": VAE, **wires}
-    )
+def tops(**others: int) -> dict[str, int]:
+    return {
+        **main_line("Flow detail transfer"),
+        "Person conditioning": 740,
+        **RESULT_TOPS,
+        **{title.replace("_", " "): y for title, y in others.items()},
+    }
 
 
 def pose_transfer() -> Workflow:
     """One person, one picture, a new pose."""
+    reference = "Encode reference"
     return Workflow(
         "pose_transfer",
         [
             {
-                "Person": [
+                "1  Person": [
                     load("Load reference", "person_a.png"),
                     load("Load reference dense pose", "person_a_dense_pose.png"),
                 ],
-                "Pose": [load("Load target pose", "person_a_target_pose.png")],
+                "1  Pose": [load("Load target pose", "person_a_target_pose.png")],
             },
+            person_model(TINY),
             {
-                **model(),
-                "What the model is told": [
-                    encode("Encode reference", "Load reference", "Load reference dense pose"),
+                TOLD: [
+                    encode(reference, "Load reference", "Load reference dense pose"),
                     conditioning(dense_pose=("Load target pose", "IMAGE")),
-                ],
+                ]
             },
-            *sampling("Encode reference"),
-            results("pose_transfer"),
+            *sampling(reference),
+            results("pose_transfer", reference, DECODED, ("Flow detail transfer", "image")),
         ],
+        f"""## Pose transfer
+
+A person from one picture, in the pose of another.
+
+**Load reference**: the person. **Load reference dense pose**: the pose in that picture.
+**Load target pose**: the pose to paint.
+{DENSE_POSES}{SETTINGS}""",
+        tops(Load_person_model=560, Encode_reference=300),
+        (
+            Lane(MODEL, 604, ("Flow-guided attention",)),
+            Lane(VAE, 640, ("Decode",)),
+            *told(664, 688, 712),
+            *looked(reference, "Flow detail transfer"),
+            Lane(DECODED, 560, ("Save result",)),
+            Lane(DECODED, 215, ("Flow preview",)),
+        ),
     )
 
 
 def two_references() -> Workflow:
     """One person seen in two pictures, a new pose."""
+    first, second = "Encode reference", "Encode second reference"
     return Workflow(
         "two_references",
         [
             {
-                "Person": [
+                "1  Person": [
                     load("Load reference", "person_a.png"),
                     load("Load reference dense pose", "person_a_dense_pose.png"),
                 ],
-                "The same person again": [
+                "1  The same person again": [
                     load("Load second reference", "person_a_second.png"),
                     load("Load second reference dense pose", "person_a_second_dense_pose.png"),
                 ],
+                "1  Pose": [load("Load target pose", "person_a_target_pose.png")],
             },
+            person_model(TINY),
+            {TOLD: [encode(first, "Load reference", "Load reference dense pose")]},
             {
-                **model(),
-                "Pose": [load("Load target pose", "person_a_target_pose.png")],
-                "What the model is told": [
-                    encode("Encode reference", "Load reference", "Load reference dense pose"),
+                TOLD: [
                     encode(
-                        "Encode second reference",
+                        second,
                         "Load second reference",
                         "Load second reference dense pose",
-                        more="Encode reference",
+                        more=first,
                     ),
                     conditioning(dense_pose=("Load target pose", "IMAGE")),
-                ],
+                ]
             },
-            *sampling("Encode second reference"),
-            results("two_references"),
+            *sampling(second),
+            results("two_references", second, DECODED, ("Flow detail transfer", "image")),
         ],
+        f"""## Two references
+
+A person seen in two pictures, in a new pose. What one picture does not show, the other may.
+
+**Load reference** and **Load second reference**: the same person, each with its dense pose.
+**Load target pose**: the pose to paint. More pictures: chain Reference Encoders through `more`.
+{DENSE_POSES}{SETTINGS}""",
+        tops(Load_person_model=560, Encode_reference=300, Encode_second_reference=300),
+        (
+            Lane(MODEL, 500, (second, "Flow-guided attention")),
+            Lane(VAE, 520, (second,)),
+            Lane(VAE, 640, ("Decode",)),
+            *told(664, 688, 712),
+            *looked(second, "Flow detail transfer"),
+            Lane(DECODED, 560, ("Save result",)),
+            Lane(DECODED, 215, ("Flow preview",)),
+        ),
     )
 
 
 def try_on() -> Workflow:
     """A person puts on the garment of another picture; outside the mask every pixel stays."""
-    mask = ("Person conditioning", "repainted")
-
-    def paste(title: str, picture: str, output: str) -> Node:
-        inputs = {
-            "destination": ("Load person", "IMAGE"),
-            "source": (picture, output),
-            "x": 0,
-            "y": 0,
-            "resize_source": False,
-            "mask": mask,
-        }
-        return Node("ImageCompositeMasked", title, inputs)
-
-    sampled, preview = sampling("Encode garment", mask)
-    sampled["Only the garment changes"] = [
-        paste("Paste back", "Decode", "IMAGE"),
-        paste("Paste back with detail", "Flow detail transfer", "image"),
-    ]
+    reference = "Encode garment"
+    pasted = ("Paste back", "Paste back with detail")
     return Workflow(
         "try_on",
         [
             {
-                "Person": [
+                "1  Person": [
                     load("Load person", "person_b.png"),
                     load("Load person dense pose", "person_b_dense_pose.png"),
                 ],
-                "Garment": [
+                "1  Garment": [
                     load("Load garment", "garment_c.png"),
                     load("Load garment dense pose", "garment_c_dense_pose.png"),
                 ],
             },
             {
-                **model(),
-                "What is repainted": [
+                **person_model(TINY),
+                "1  What is repainted": [
                     load_mask("Load garment mask", "person_b_garment_mask.png"),
                     load_mask("Load hands mask", "person_b_hands_mask.png"),
                 ],
-                "What the model is told": [
-                    encode("Encode garment", "Load garment", "Load garment dense pose"),
+            },
+            {
+                TOLD: [
+                    encode(reference, "Load garment", "Load garment dense pose"),
                     conditioning(
                         dense_pose=("Load person dense pose", "IMAGE"),
                         person=("Load person", "IMAGE"),
                         garment_mask=("Load garment mask", "MASK"),
                         hand_protect_mask=("Load hands mask", "MASK"),
                     ),
-                ],
-            },
-            sampled,
-            preview,
-            {
-                "Results": [
-                    save("Save result", "Paste back", "IMAGE", "try_on"),
-                    save("Save with detail", "Paste back with detail", "IMAGE", "try_on_detail"),
                 ]
             },
+            *sampling(reference, REPAINTED),
+            {
+                "6  Only the garment changes": [
+                    paste("Paste back with detail", ("Flow detail transfer", "image")),
+                    paste("Paste back", DECODED),
+                ]
+            },
+            results("try_on", reference, *((title, "IMAGE") for title in pasted)),
         ],
+        f"""## Try-on
+
+A person puts on the garment of another picture. Outside the mask every pixel stays.
+
+**Load person**, with its dense pose. **Load garment**: somebody who wears it, with the dense pose.
+**Load garment mask**: white where the person is repainted; cover all of the old garment.
+**Load hands mask**: white where hands are; they are kept.
+{DENSE_POSES}{SETTINGS}""",
+        tops(
+            Load_garment=60,
+            Load_garment_dense_pose=440,
+            Load_person_dense_pose=920,
+            Load_person=1300,
+            Load_garment_mask=1120,
+            Load_hands_mask=1500,
+            Load_person_model=560,
+            Encode_garment=300,
+            Paste_back_with_detail=300,
+            Paste_back=560,
+        ),
+        (
+            Lane(MODEL, 604, ("Flow-guided attention",)),
+            Lane(VAE, 640, ("Decode",)),
+            *told(664, 688, 712),
+            *looked(reference, "Flow detail transfer"),
+            Lane(DECODED, 624, ("Paste back",)),
+            Lane(DECODED, 215, ("Flow preview",)),
+            Lane(REPAINTED, 844, ("Flow detail transfer", *pasted)),
+            Lane(("Load person", "IMAGE"), 1000, ("Person conditioning", *pasted)),
+        ),
     )
 
 
-WORKFLOWS = (pose_transfer, try_on, two_references)
+WORKFLOWS = (
+    pose_transfer,
+    try_on,
+    two_references,
+    leffa_try_on,
+    leffa_pose_transfer,
+    reference_attention_sd15,
+)
 
 
 def write(root: Path) -> None:

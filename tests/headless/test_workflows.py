@@ -14,7 +14,8 @@ from mannequin.headless.workflow import load_workflow
 from mannequin.lab.training import models
 
 API = Path(__file__).resolve().parents[2] / "workflows" / "api"
-NAMES = sorted(path.stem for path in API.glob("*.json"))
+NAMES = ["pose_transfer", "try_on", "two_references"]
+PUBLISHED = {"leffa_pose_transfer": ("sdxl", 64), "leffa_try_on": ("sd15", 32)}
 
 
 @pytest.fixture
@@ -52,7 +53,26 @@ def run(engine, random_model, model_folder, tmp_path):
 
 
 def test_the_workflows_are_those_of_the_readme():
-    assert NAMES == ["pose_transfer", "try_on", "two_references"]
+    shipped = {path.stem for path in API.glob("*.json")}
+    assert shipped == {*NAMES, *PUBLISHED, "reference_attention_sd15"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_workflows_of_published_models_run_on_files_of_their_shape(
+    name, engine, model_folder, tmp_path
+):
+    family, width = PUBLISHED[name]
+    models.build_published(3, model_folder / "published.safetensors", family, width)
+    settings = {"Load person model.model_name": "published.safetensors", "Noise levels.steps": 2}
+    result = run_workflow(API / f"{name}.json", settings, tmp_path / "out", engine=engine)
+    assert [path.name for path in result.images] == [f"{name}_00001_.png"]
+    assert Image.open(result.images[0]).size == (96, 128)
+    assert len(result.previews) == 1
+
+
+def test_a_workflow_for_plain_checkpoints_is_left_to_comfyui(engine, tmp_path):
+    with pytest.raises(WorkflowError, match="CheckpointLoaderSimple"):
+        run_workflow(API / "reference_attention_sd15.json", {}, tmp_path / "out", engine=engine)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,6 +91,8 @@ def test_every_picture_carries_prompt_and_graph(run, name):
     carried = load_workflow(run(name).images[0])
     assert {node["class_type"] for node in carried.prompt.values()} >= {"KSampler", "SaveImage"}
     drawn = {str(node["id"]): node["type"] for node in carried.graph["nodes"]}
+    assert "MarkdownNote" in drawn.values()
+    drawn = {key: kind for key, kind in drawn.items() if kind != "MarkdownNote"}
     assert drawn == {key: node["class_type"] for key, node in carried.prompt.items()}
 
 

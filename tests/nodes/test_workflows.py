@@ -2,14 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from mannequin.headless.validate import check
-from mannequin.lab.graph import KINDS, WIDGETS, api, graph
+from mannequin.lab.graph import NOTE_KIND, Lane, api, graph
+from mannequin.lab.kinds import KINDS, WIDGETS
+from mannequin.lab.layout import TITLE
 from mannequin.lab.workflows import ROOT, WORKFLOWS, write
 
-NAMES = ("pose_transfer", "try_on", "two_references")
+TINY = ("pose_transfer", "try_on", "two_references")
+PUBLISHED = ("leffa_pose_transfer", "leffa_try_on")
+ENGINE = TINY + PUBLISHED
+NAMES = (*ENGINE, "reference_attention_sd15")
 
 
 @pytest.fixture(params=NAMES)
@@ -26,6 +32,8 @@ def converted(graph):
     links = {link[0]: link for link in graph["links"]}
     prompt = {}
     for node in graph["nodes"]:
+        if node["type"] == NOTE_KIND:
+            continue
         values = iter(node["widgets_values"])
         inputs = {}
         for spec in node["inputs"]:
@@ -61,7 +69,10 @@ def test_canvas_and_api_are_the_same_workflow(name, prompt_of):
 
 
 def test_the_description_knows_the_nodes_as_they_are(nodes):
-    for class_type, kind in KINDS.items():
+    ours = {class_type for class_type in nodes if class_type.startswith("Mannequin")}
+    assert {class_type for class_type in KINDS if class_type.startswith("Mannequin")} <= ours
+    for class_type in KINDS.keys() & nodes.keys():
+        kind = KINDS[class_type]
         schema = nodes[class_type].GET_SCHEMA()
         assert {i.id: i.io_type for i in schema.inputs} == kind.inputs, class_type
         assert [o.io_type for o in schema.outputs] == list(kind.outputs.values()), class_type
@@ -86,7 +97,10 @@ def test_the_canvas_is_wired_both_ways(name):
 
 def test_the_canvas_is_tidy(name):
     graph = canvas(name)
-    boxes = [(*node["pos"], *node["size"]) for node in graph["nodes"]]
+    boxes = [
+        (x, y - TITLE, w, h + TITLE)
+        for (x, y), (w, h) in ((node["pos"], node["size"]) for node in graph["nodes"])
+    ]
     groups = [group["bounding"] for group in graph["groups"]]
     for several in (boxes, groups):
         for i, (x, y, w, h) in enumerate(several):
@@ -94,7 +108,7 @@ def test_the_canvas_is_tidy(name):
                 assert x >= u + width or u >= x + w or y >= v + height or v >= y + h
     for x, y, w, h in boxes:
         assert any(
-            gx <= x and gy <= y - 30 and x + w <= gx + gw and y + h <= gy + gh
+            gx <= x and gy + 30 <= y and x + w <= gx + gw and y + h <= gy + gh
             for gx, gy, gw, gh in groups
         )
 
@@ -102,33 +116,112 @@ def test_the_canvas_is_tidy(name):
 def test_wires_run_from_left_to_right(name):
     graph = canvas(name)
     x = {node["id"]: node["pos"][0] for node in graph["nodes"]}
-    assert all(x[source] <= x[target] for _, source, _, target, _, _ in graph["links"])
+    assert all(x[source] < x[target] for _, source, _, target, _, _ in graph["links"])
 
 
 def test_titles_are_unique_so_that_they_can_be_set(name, prompt_of):
     titles = [node["_meta"]["title"] for node in prompt_of(name).values()]
     assert len(titles) == len(set(titles))
-    loads = "Load garment" if name == "try_on" else "Load reference"
-    assert {loads, "Load person model", "Sample", "Flow detail transfer"} <= set(titles)
+    assert {"Sample", "Flow-guided attention", "Flow preview"} <= set(titles)
+    if name in TINY:
+        loads = "Load garment" if name == "try_on" else "Load reference"
+        assert {loads, "Load person model", "Flow detail transfer"} <= set(titles)
 
 
+@pytest.mark.parametrize("name", ENGINE)
 def test_every_workflow_passes_the_check(name, prompt_of, nodes, model_folder, example_files):
     prompt = prompt_of(name)
     for node in prompt.values():
         title = node["_meta"]["title"]
         if title in example_files:
-            assert re.fullmatch(r"(person|garment)_[abc]\w*\.png", node["inputs"]["image"])
+            file = node["inputs"]["image"]
+            assert re.fullmatch(r"(person|garment)_[abc]\w*\.png|no_dense_pose\.png", file)
+            assert (ROOT / "inputs" / file).is_file()
             node["inputs"]["image"] = example_files[title]
         if title == "Load person model":
-            assert node["inputs"]["model_name"] == "mannequin-tiny.safetensors"
+            assert re.fullmatch(
+                r"(mannequin-tiny|leffa_\w+)\.safetensors", node["inputs"]["model_name"]
+            )
             node["inputs"]["model_name"] = "random.safetensors"
     _, problems = check(prompt, nodes)
     assert problems == []
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_are_sampled_as_published(name, prompt_of):
+    nodes = {node["_meta"]["title"]: node["inputs"] for node in prompt_of(name).values()}
+    assert nodes["Sample"]["cfg"] == 2.5
+    assert nodes["Noise levels"]["steps"] == 30
+    assert nodes["Noise levels"]["denoise"] == 1
+    assert nodes["Choose sampler"]["sampler_name"] == "ddpm"
+    assert nodes["Guidance rescale"]["strength"] == 1
+
+
+def test_only_safetensors_are_offered_for_download(name):
+    offered = [
+        (node["type"], model, node["widgets_values"])
+        for node in canvas(name)["nodes"]
+        for model in node["properties"].get("models", ())
+    ]
+    assert bool(offered) == (name == "reference_attention_sd15")
+    for class_type, model, values in offered:
+        assert class_type == "CheckpointLoaderSimple"
+        assert model["directory"] == "checkpoints"
+        assert values == [model["name"]]
+        assert model["url"].endswith("/" + model["name"])
+        assert model["name"].endswith(".safetensors")
+
+
+def test_a_note_says_what_to_do(name):
+    (note,) = [node for node in canvas(name)["nodes"] if node["type"] == NOTE_KIND]
+    (text,) = note["widgets_values"]
+    titles = {node["title"] for node in canvas(name)["nodes"]}
+    named = {title for title in titles if title.startswith("Load") and title in text}
+    assert named or "Your pictures" in text
+    for loader in re.findall(r"\*\*(Load [\w ]+)\*\*", text):
+        assert loader in titles
+
+
+def test_lanes_lead_their_wires_from_left_to_right(name):
+    drawn = canvas(name)
+    points = {point["id"]: point for point in drawn["extra"]["reroutes"]}
+    nodes = {node["id"]: node for node in drawn["nodes"]}
+    links = {link[0]: link for link in drawn["links"]}
+    assert drawn["extra"]["linkExtensions"]
+    for end in drawn["extra"]["linkExtensions"]:
+        _, source, _, target, _, _ = links[end["id"]]
+        x, way = nodes[target]["pos"][0], points[end["parentId"]]
+        while way is not None:
+            assert end["id"] in way["linkIds"]
+            assert way["pos"][0] < x
+            x, way = way["pos"][0], points.get(way.get("parentId"))
+        assert x >= nodes[source]["pos"][0] + nodes[source]["size"][0]
+
+
+def test_no_lane_runs_behind_a_node(name):
+    drawn = canvas(name)
+    points = {point["id"]: point for point in drawn["extra"]["reroutes"]}
+    for point in points.values():
+        before = points.get(point.get("parentId"))
+        if before is None:
+            continue
+        y = point["pos"][1]
+        assert before["pos"][1] == y
+        for node in drawn["nodes"]:
+            (left, top), (width, height) = node["pos"], node["size"]
+            beside = left + width < before["pos"][0] or left > point["pos"][0]
+            assert beside or not top - TITLE < y < top + height, (node["title"], y)
+
+
 def test_a_description_with_a_misspelt_wire_is_refused():
     workflow = WORKFLOWS[0]()
-    workflow.columns[-1]["Results"][0].inputs["images"] = ("Decode", "PICTURE")
+    workflow.columns[-1]["Results"][1].inputs["images"] = ("Decode", "PICTURE")
     for form in (api, graph):
         with pytest.raises(ValueError, match="PICTURE"):
             form(workflow)
+
+
+def test_a_lane_without_a_wire_is_refused():
+    workflow = replace(WORKFLOWS[0](), lanes=(Lane(("Decode", "IMAGE"), 0, ("Sample",)),))
+    with pytest.raises(ValueError, match=r'a wire from .*Decode.* to "Sample"'):
+        graph(workflow)

@@ -1,0 +1,170 @@
+"""The node classes of our workflows, as ComfyUI's canvas knows them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A node class: inputs and outputs in order, name to type; the values that front-end widgets
+    without an input add, by the widget they follow; width and height as front end 1.42 draws it.
+    """
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    extra: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] = (260, 120)
+
+
+PICTURE, RESULT = (300, 330), (320, 380)
+
+CORE = {
+    "LoadImage": Kind(
+        {"image": "COMBO"}, {"IMAGE": "IMAGE", "MASK": "MASK"}, {"image": "image"}, PICTURE
+    ),
+    "LoadImageMask": Kind(
+        {"image": "COMBO", "channel": "COMBO"}, {"MASK": "MASK"}, {"channel": "image"}, PICTURE
+    ),
+    "CheckpointLoaderSimple": Kind(
+        {"ckpt_name": "COMBO"}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}, {}, (340, 98)
+    ),
+    "CLIPTextEncode": Kind(
+        {"clip": "CLIP", "text": "STRING"}, {"CONDITIONING": "CONDITIONING"}, {}, (320, 130)
+    ),
+    "EmptyLatentImage": Kind(
+        {"width": "INT", "height": "INT", "batch_size": "INT"}, {"LATENT": "LATENT"}, {}, (320, 106)
+    ),
+    "KSampler": Kind(
+        {
+            "model": "MODEL",
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "latent_image": "LATENT",
+            "seed": "INT",
+            "steps": "INT",
+            "cfg": "FLOAT",
+            "sampler_name": "COMBO",
+            "scheduler": "COMBO",
+            "denoise": "FLOAT",
+        },
+        {"LATENT": "LATENT"},
+        {"seed": "fixed"},
+        (280, 264),
+    ),
+    "KSamplerSelect": Kind({"sampler_name": "COMBO"}, {"SAMPLER": "SAMPLER"}, {}, (260, 58)),
+    "SamplerCustom": Kind(
+        {
+            "model": "MODEL",
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "sampler": "SAMPLER",
+            "sigmas": "SIGMAS",
+            "latent_image": "LATENT",
+            "add_noise": "BOOLEAN",
+            "noise_seed": "INT",
+            "cfg": "FLOAT",
+        },
+        {"output": "LATENT", "denoised_output": "LATENT"},
+        {"noise_seed": "fixed"},
+        (300, 242),
+    ),
+    "VAEDecode": Kind({"samples": "LATENT", "vae": "VAE"}, {"IMAGE": "IMAGE"}, {}, (160, 46)),
+    "ImageCompositeMasked": Kind(
+        {
+            "destination": "IMAGE",
+            "source": "IMAGE",
+            "mask": "MASK",
+            "x": "INT",
+            "y": "INT",
+            "resize_source": "BOOLEAN",
+        },
+        {"IMAGE": "IMAGE"},
+        {},
+        (280, 146),
+    ),
+    "SaveImage": Kind({"images": "IMAGE", "filename_prefix": "STRING"}, {}, {}, RESULT),
+}
+
+OURS = {
+    "MannequinLoadPersonModel": Kind(
+        {"model_name": "COMBO"}, {"model": "MODEL", "vae": "VAE"}, {}, (320, 78)
+    ),
+    "MannequinReferenceEncoder": Kind(
+        {
+            "model": "MODEL",
+            "vae": "VAE",
+            "image": "IMAGE",
+            "dense_pose": "IMAGE",
+            "more": "MANNEQUIN_REFERENCE",
+        },
+        {"reference": "MANNEQUIN_REFERENCE"},
+        {},
+        (260, 106),
+    ),
+    "MannequinPersonConditioning": Kind(
+        {
+            "model": "MODEL",
+            "vae": "VAE",
+            "dense_pose": "IMAGE",
+            "person": "IMAGE",
+            "garment_mask": "MASK",
+            "hand_protect_mask": "MASK",
+        },
+        {
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "latent": "LATENT",
+            "repainted": "MASK",
+        },
+        {},
+        (260, 126),
+    ),
+    "MannequinFlowGuidedAttention": Kind(
+        {
+            "model": "MODEL",
+            "reference": "MANNEQUIN_REFERENCE",
+            "strength": "FLOAT",
+            "start_percent": "FLOAT",
+            "end_percent": "FLOAT",
+            "record_flow": "BOOLEAN",
+            "reference_run": "COMBO",
+        },
+        {"model": "MODEL", "flow": "MANNEQUIN_FLOW"},
+        {},
+        (280, 174),
+    ),
+    "MannequinGuidanceRescale": Kind(
+        {"model": "MODEL", "strength": "FLOAT"}, {"model": "MODEL"}, {}, (260, 58)
+    ),
+    "MannequinDiffusersScheduler": Kind(
+        {"model": "MODEL", "steps": "INT", "denoise": "FLOAT"}, {"sigmas": "SIGMAS"}, {}, (260, 82)
+    ),
+    "MannequinFlowPreview": Kind(
+        {
+            "flow": "MANNEQUIN_FLOW",
+            "image": "IMAGE",
+            "reference": "MANNEQUIN_REFERENCE",
+            "mode": "COMBO",
+        },
+        {"image": "IMAGE"},
+        {},
+        RESULT,
+    ),
+    "MannequinFlowDetailTransfer": Kind(
+        {
+            "image": "IMAGE",
+            "flow": "MANNEQUIN_FLOW",
+            "reference": "MANNEQUIN_REFERENCE",
+            "mask": "MASK",
+            "strength": "FLOAT",
+            "threshold": "FLOAT",
+        },
+        {"image": "IMAGE", "mask": "MASK"},
+        {},
+        (280, 142),
+    ),
+}
+
+KINDS = {**CORE, **OURS}
