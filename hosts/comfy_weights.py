@@ -27,7 +27,8 @@ from .sites import check_concat
 CONFIG = "mannequin_config"
 REFERENCE = "mannequin_reference"
 
-ModelPatcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+_KINDS = vars(comfy.model_patcher)
+ModelPatcher = _KINDS.get("CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
 def load(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE]:

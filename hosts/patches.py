@@ -6,6 +6,8 @@ convolutional encoder of this size arrives after many minutes. The decoder adds 
 reconstruction what the neighbouring patches tell.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,26 +16,29 @@ from torch import Tensor, nn
 class PatchAutoencoder(nn.Module):
     """encode [B, 3, H, W] -1..1 -> [B, C, H / patch, W / patch]; decode goes back.
 
-    latent_channels, patch, width, blocks: as in the file's configuration.
+    latent_channels, patch, width, blocks: as in the file's configuration. operations: where the
+    layers come from, PyTorch or the host.
     """
 
-    def __init__(self, latent_channels: int, patch: int, width: int, blocks: int) -> None:
+    def __init__(
+        self, latent_channels: int, patch: int, width: int, blocks: int, operations: Any = nn
+    ) -> None:
         super().__init__()
         self.patch = patch
         values = 3 * patch * patch
         self.register_buffer("mean", torch.zeros(values))
         self.register_buffer("analysis", torch.zeros(latent_channels, values))
         self.register_buffer("synthesis", torch.zeros(values, latent_channels))
-        self.enter = nn.Conv2d(latent_channels, width, 3, padding=1)
+        self.enter = operations.Conv2d(latent_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=1),
+                operations.Conv2d(width, width, 3, padding=1),
                 nn.SiLU(),
-                nn.Conv2d(width, width, 3, padding=1),
+                operations.Conv2d(width, width, 3, padding=1),
             )
             for _ in range(blocks)
         )
-        self.leave = nn.Conv2d(width, values, 3, padding=1)
+        self.leave = operations.Conv2d(width, values, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 PAD, BEGIN, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<begin>", "<end>", "<unknown>")
-_WORD = re.compile(r"<[a-z0-9]+>|[a-z]+(?:-[a-z]+)*|\d+")
+_WORD = r"<[a-z0-9]+>|[a-z]+(?:-[a-z]+)*|\d+"
 
 
 class WordTokenizer:
@@ -32,7 +32,7 @@ class WordTokenizer:
     def split(self, prompt: str) -> list[str]:
         """Words of a prompt, lower case; a hyphenated word that is unknown is taken apart."""
         out = []
-        for word in _WORD.findall(prompt.lower()):
+        for word in re.findall(_WORD, prompt.lower()):
             word = self.aliases.get(word, word)
             parts = [word] if word in self.index else word.split("-")
             out += [self.aliases.get(part, part) for part in parts]
@@ -55,12 +55,21 @@ class WordTokenizer:
 class TextEncoder(nn.Module):
     """tokens [B, length] -> [B, length, width]; any token's embedding may be replaced.
 
-    words: size of the vocabulary, SPECIAL included. heads must divide width.
+    words: size of the vocabulary, SPECIAL included. heads must divide width. operations: where the
+    layers come from, PyTorch or the host.
     """
 
-    def __init__(self, words: int, length: int, width: int, layers: int, heads: int) -> None:
+    def __init__(
+        self,
+        words: int,
+        length: int,
+        width: int,
+        layers: int,
+        heads: int,
+        operations: Any = nn,
+    ) -> None:
         super().__init__()
-        self.embed = nn.Embedding(words, width)
+        self.embed = operations.Embedding(words, width)
         self.place = nn.Parameter(torch.randn(length, width) * 0.02)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -74,7 +83,7 @@ class TextEncoder(nn.Module):
             )
             for _ in range(layers)
         )
-        self.norm = nn.LayerNorm(width)
+        self.norm = operations.LayerNorm(width)
         nn.init.normal_(self.embed.weight, std=0.05)
 
     def forward(self, tokens: Tensor, embeddings: Tensor | None = None) -> Tensor:
