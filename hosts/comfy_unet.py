@@ -28,6 +28,14 @@ class TextFree(nn.Module):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return x
 
+    def to_q(self, x: Tensor) -> Tensor:
+        """What ComfyUI calls first when a pack has replaced the cross-attention. ValueError."""
+        raise ValueError(
+            "Expected patches that leave cross-attention alone; got one that replaces it, as "
+            "IPAdapter and its like do, and this person model reads no text, so it has none. "
+            "Remove that node, or use it with a plain checkpoint."
+        )
+
 
 def comfy_unet_config(config: dict[str, Any]) -> dict[str, Any]:
     """ComfyUI's arguments for a UNet2DConditionModel's configuration."""

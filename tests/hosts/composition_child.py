@@ -207,6 +207,14 @@ out["masked"] = sample(looking(model), *masked[:3])
 out["masked_with_lora"] = sample(with_lora(looking(model), name), *masked[:3])
 out["masked_start"] = masked[2]["samples"]
 
+# A neighbour that replaces cross-attention, which a person model has not
+replaced = looking(model).clone()
+replaced.set_model_attn2_replace(lambda q, k, v, extra: v, "middle", 0)
+try:
+    paint(replaced)
+except ValueError as error:
+    out["refused"] = torch.tensor(list(str(error).encode()), dtype=torch.uint8)
+
 gc.collect()
 out["plain_again"] = paint(attend(model, strength=0.0)[0])
 out["looking_again"] = paint(looking(model))

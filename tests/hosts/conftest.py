@@ -159,6 +159,8 @@ def start_server(
         base = tmp_path_factory.mktemp("comfyui")
         (base / "custom_nodes").mkdir()
         (base / "custom_nodes" / "mannequin").symlink_to(ROOT)
+        neighbour = Path(__file__).with_name("comfy_neighbour.py")
+        (base / "custom_nodes" / neighbour.name).symlink_to(neighbour)
         (base / "models" / "mannequin").mkdir(parents=True)
         (base / "models" / "mannequin" / "random.safetensors").symlink_to(person_file)
         (base / "input").mkdir()

@@ -102,3 +102,9 @@ def test_nothing_leaks_into_the_next_run(out):
     assert torch.equal(out["plain_again"], out["plain"])
     assert torch.equal(out["looking_again"], out["looking"])
     assert far(out["looking"], out["plain"])
+
+
+def test_a_neighbour_that_replaces_cross_attention_is_told_that_there_is_none(out):
+    message = bytes(out["refused"].tolist()).decode()
+    assert "this person model reads no text" in message
+    assert "use it with a plain checkpoint" in message

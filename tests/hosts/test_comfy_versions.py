@@ -4,16 +4,8 @@ import json
 
 import pytest
 
-OUTPUTS = {
-    "MannequinDiffusersScheduler": ["sigmas"],
-    "MannequinFlowDetailTransfer": ["image", "mask"],
-    "MannequinFlowGuidedAttention": ["model", "flow"],
-    "MannequinFlowPreview": ["image"],
-    "MannequinGuidanceRescale": ["model"],
-    "MannequinLoadPersonModel": ["model", "vae"],
-    "MannequinPersonConditioning": ["positive", "negative", "latent", "repainted"],
-    "MannequinReferenceEncoder": ["reference"],
-}
+from mannequin.headless.registry import registry
+
 ADVANCED = {"start_percent", "end_percent", "record_flow", "reference_run"}
 ALIASES_SINCE = ADVANCED_SINCE = (0, 18)
 
@@ -29,8 +21,14 @@ def options_of(info: dict) -> dict[str, dict]:
     return {name: rest[0] if rest else {} for name, (_, *rest) in inputs.items()}
 
 
-def test_outputs_have_our_names_on_every_version(listed):
-    assert {name: info["output_name"] for name, info in listed.items()} == OUTPUTS
+def test_every_version_shows_our_inputs_and_outputs(listed):
+    ours = {name: made for name, made in registry().items() if name.startswith("Mannequin")}
+    assert listed.keys() == ours.keys()
+    for name, info in listed.items():
+        schema = ours[name].GET_SCHEMA()
+        assert info["display_name"] == schema.display_name
+        assert info["output_name"] == [output.display_name for output in schema.outputs], name
+        assert list(options_of(info)) == [given.id for given in schema.inputs], name
 
 
 def test_every_input_has_its_tooltip_on_every_version(listed):
