@@ -148,4 +148,18 @@ for name, build in (
     out[f"slots_{name}"] = torch.tensor([f == neighbour.replace for f in replaced])
     out[f"weak_{name}"] = paint(build(ImagePrompt(0.0)))
 out["plain_again"] = paint(model)
+
+load, asked = management.load_models_gpu, []
+
+
+def spy(models, memory_required=0, **options):
+    asked.append(memory_required)
+    return load(models, memory_required=memory_required, **options)
+
+
+management.load_models_gpu = spy
+for source in (model, attend(model, 0.0)[0], looking):
+    paint(source)
+out["asked"] = torch.tensor(asked, dtype=torch.float64)
+out["reference_cells"] = torch.tensor(reference.latents.shape[-2:]).prod()
 boot.save(out)

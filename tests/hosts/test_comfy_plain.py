@@ -1,5 +1,7 @@
 """Our node on a plain checkpoint of a real ComfyUI, beside a neighbour like IPAdapter."""
 
+import math
+
 import pytest
 import torch
 
@@ -38,3 +40,10 @@ def test_we_never_take_the_slot_of_cross_attention(out, order):
 
 def test_nothing_leaks_into_the_plain_checkpoint(out):
     assert torch.equal(out["plain_again"], out["plain"])
+
+
+def test_references_count_in_the_memory_that_comfyui_keeps_free(out):
+    plain, strength_0, looking = out["asked"].tolist()
+    assert strength_0 == plain
+    more = out["reference_cells"].item() / (16 * 12)
+    assert looking == pytest.approx(plain * (1 + math.ceil(more)))
