@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from .checkpoint_workflows import leffa_pose_transfer, leffa_try_on, reference_attention_sd15
-from .graph import Lane, Node, Workflow, api, graph
+from .graph import Lane, Node, Wire, Workflow, api, graph
 from .workflow_parts import (
     DECODED,
     FLOW,
@@ -58,7 +58,7 @@ mannequin-tiny is a miniature for 96 x 128 pictures of rendered people. For phot
 """
 
 
-def sampling(reference: str, detail_mask: tuple[str, str] | None = None) -> list[Column]:
+def sampling(reference: str, detail_mask: Wire | None = None) -> list[Column]:
     """From the encoded reference to the decoded picture, and the detail of the reference on it."""
     detail = {
         "image": DECODED,
@@ -78,9 +78,7 @@ def sampling(reference: str, detail_mask: tuple[str, str] | None = None) -> list
     ]
 
 
-def results(
-    name: str, reference: str, result: tuple[str, str], detail: tuple[str, str]
-) -> dict[str, list[Node]]:
+def results(name: str, reference: str, result: Wire, detail: Wire) -> Column:
     return {
         RESULTS: [
             preview(reference),

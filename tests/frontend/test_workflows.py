@@ -1,0 +1,67 @@
+"""Every workflow opens from the template browser, is what its API file says, runs, and shows it."""
+
+import pytest
+
+from mannequin.lab.layout import TITLE
+from mannequin.lab.workflows import WORKFLOWS
+
+NAMES = [make().name for make in WORKFLOWS]
+NEEDS_CHECKPOINT = "reference_attention_sd15"
+FRAME = [96, 128]
+
+
+@pytest.mark.slow
+def test_the_template_browser_lists_every_workflow_with_its_thumbnail(editor):
+    assert sorted(editor.templates()) == sorted(NAMES)
+    for name in NAMES:
+        picture = editor.page.get_by_test_id(f"template-workflow-{name}").locator("img").first
+        editor.page.wait_for_function(
+            "i => i.complete && i.naturalWidth", arg=picture.element_handle()
+        )
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "try_on" else pytest.mark.slow) for n in NAMES]
+)
+def test_a_workflow_opens_and_is_what_its_files_say(editor, shipped, name):
+    editor.open_template(name)
+    assert editor.unknown() == []
+    assert editor.prompt() == shipped(name, "api")
+    drawn = editor.boxes()
+    for node in shipped(name)["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        assert drawn[node["title"]] == pytest.approx([x, y - TITLE, x + width, y + height], abs=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name != NEEDS_CHECKPOINT])
+def test_a_workflow_runs_and_shows_its_pictures(editor, shipped, name):
+    editor.open_template(name)
+    history = editor.run()
+    assert history["status"]["status_str"] == "success", history["status"]["messages"][-1]
+    nodes = shipped(name, "api").values()
+    saves = [n["_meta"]["title"] for n in nodes if n["class_type"] == "SaveImage"]
+    assert saves
+    for title in saves:
+        assert editor.shown(title) == [FRAME]
+    assert len(editor.shown("Flow preview")) == 1
+    assert editor.unknown() == []
+
+
+@pytest.mark.slow
+def test_the_checkpoints_workflow_is_accepted_up_to_the_file_that_is_missing(editor):
+    editor.open_template(NEEDS_CHECKPOINT)
+    history = editor.run()
+    kind, message = history["status"]["messages"][-1]
+    assert kind == "execution_error"
+    assert message["node_type"] == "CheckpointLoaderSimple"
+
+
+@pytest.mark.slow
+def test_the_flow_is_previewed_on_its_node_while_sampling(editor):
+    editor.open_template("pose_transfer")
+    editor.js("() => { window.seen = []; app.api.addEventListener('b_preview_with_metadata',"
+              " e => window.seen.push(e.detail.displayNodeId)) }")  # fmt: skip
+    editor.run()
+    titles = editor.js("() => window.seen.map(id => app.graph.getNodeById(id).title)")
+    assert {"Flow-guided attention", "Sample"} <= set(titles)
