@@ -1,5 +1,8 @@
 """A small registry of nodes that count their calls, and a workflow made of them."""
 
+import signal
+import sys
+
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -123,3 +126,12 @@ def on_fake(fake, monkeypatch, tmp_path):
         )
 
     return invoke
+
+
+@pytest.fixture(scope="session")
+def interruptible():
+    """Keywords of Popen for a child that hears Ctrl-C, also when these tests run in the background
+    of a shell, whose children ignore it."""
+    if sys.platform == "win32":
+        return {}
+    return {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}

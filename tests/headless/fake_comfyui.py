@@ -66,7 +66,7 @@ class FakeComfyUI:
         self.sockets, self.connections = {}, []
         self.messages_before_drop = None
         self.lock = threading.RLock()
-        self.stalled, self.closing = threading.Event(), threading.Event()
+        self.stalled, self.held, self.closing = (threading.Event() for _ in range(3))
         self.port = 0
         self.listen()
         threading.Thread(target=self.work, daemon=True).start()
@@ -145,6 +145,8 @@ class FakeComfyUI:
             self.tell(token, "executing", **about)
             for step in range(self.steps):
                 time.sleep(self.step_seconds)
+                while self.held.is_set() and prompt_id not in self.interrupted:
+                    time.sleep(0.005)
                 self.tell(token, "progress", value=step + 1, max=self.steps, **about)
                 if prompt_id in self.interrupted:
                     end = ("execution_interrupted", {"prompt_id": prompt_id, "node_id": key})

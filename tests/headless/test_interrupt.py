@@ -41,7 +41,7 @@ command_line.main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
-def test_ctrl_c_stops_at_once_and_leaves_complete_files_only(tmp_path):
+def test_ctrl_c_stops_at_once_and_leaves_complete_files_only(tmp_path, interruptible):
     workflow = {
         "1": {"class_type": "Slow", "inputs": {"seconds": 0.0}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
@@ -55,6 +55,7 @@ def test_ctrl_c_stops_at_once_and_leaves_complete_files_only(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **interruptible,
     )
     saved = tmp_path / "pictures" / "a_00001_.png"
     for _ in process.stdout:

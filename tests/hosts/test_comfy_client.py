@@ -23,6 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+def hear_ctrl_c():
+    """Children of a shell's background jobs ignore it otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(server, person_file, tmp_path):
     """Starts `mannequin run` in tmp_path; the embedded engine finds the random weights there."""
@@ -41,6 +46,7 @@ def start(server, person_file, tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=None if sys.platform == "win32" else hear_ctrl_c,
         )
 
     return call
