@@ -18,6 +18,7 @@ sys.meta_path.insert(0, Blocker())
 """
 
 NODE_IDS = {
+    "MannequinAttentionBackend",
     "MannequinDiffusersScheduler",
     "MannequinFlowDetailTransfer",
     "MannequinFlowGuidedAttention",
