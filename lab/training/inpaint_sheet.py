@@ -51,19 +51,20 @@ class Painter:
         seed: int,
         steps: int = 12,
         scale: float = 2.5,
+        one_noise: bool = False,
     ) -> Tensor:
         """picture [B, 3, H, W] -1..1, region [B, 1, H, W]; what is outside it stays as it is.
 
-        scale 1 is without guidance. Returns [B, 3, H, W].
+        scale 1 is without guidance; one_noise: all start from the same. Returns [B, 3, H, W].
         """
         seen = concat(self.vae, picture, region)
         count, _, h, w = seen.shape
         said = self.text(self.tokenizer(prompts))
         nothing = self.text(self.tokenizer([""] * count))
         words, seen_twice = torch.cat([said, nothing]), torch.cat([seen, seen])
-        noise = torch.randn(
-            count, seen.shape[1] - 1, h, w, generator=torch.Generator().manual_seed(seed)
-        )
+        shape = (1 if one_noise else count, seen.shape[1] - 1, h, w)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        noise = noise.expand(count, -1, -1, -1)
         sigmas = noise_levels(self.schedule, "normal", steps, 1.0)
 
         def denoise(x: Tensor, sigma: float, index: int) -> Tensor:
@@ -110,20 +111,12 @@ def inpainting_rows(painter: Painter, pool: Pool, count: int, seed: int) -> list
 
 def prompt_rows(painter: Painter, seed: int, samples: int = 4) -> list[np.ndarray]:
     """Each of PROMPTS as a column, from nothing; the same noise along a row."""
-    count = len(PROMPTS)
-    empty, all_of_it = torch.zeros(count, 3, 64, 64), torch.ones(count, 1, 64, 64)
-    rows = []
-    for k in range(samples):
-        noise_seed = seed + k
-        rows.append(
-            torch.cat(
-                [
-                    painter.paint(empty[:1], all_of_it[:1], [prompt], noise_seed)
-                    for prompt in PROMPTS
-                ]
-            )
-        )
-    return [_row(row) for row in rows]
+    count, prompts = len(PROMPTS), list(PROMPTS)
+    empty, everything = torch.zeros(count, 3, 64, 64), torch.ones(count, 1, 64, 64)
+    return [
+        _row(painter.paint(empty, everything, prompts, seed + k, one_noise=True))
+        for k in range(samples)
+    ]
 
 
 def main(arguments: list[str]) -> None:
