@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = ("0.3.64", "0.8.0", "0.18.1")
+ALSO = ("test_published_workflow.py", "test_verify.py")
 Counts = dict[str, Counter]
 
 
@@ -40,7 +41,8 @@ def run(version: str, folder: Path) -> tuple[Counts, list[str]]:
     report = ROOT / "out" / "matrix" / f"{version}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    tests = sorted((ROOT / "tests" / "hosts").glob("test_comfy_*.py"))
+    here = ROOT / "tests" / "hosts"
+    tests = [*sorted(here.glob("test_comfy_*.py")), *(here / name for name in ALSO)]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={report}", *tests]
     print(f"ComfyUI {version} in {folder}", flush=True)
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "COMFYUI_DIR": str(folder)})
@@ -50,7 +52,9 @@ def run(version: str, folder: Path) -> tuple[Counts, list[str]]:
         return counts, [f"{version}: pytest ended with {done.returncode} before any test ran"]
     said = []
     for case in ET.parse(report).iter("testcase"):
-        group = case.get("classname").rsplit(".", 1)[-1].removeprefix("test_comfy_")
+        group = (
+            case.get("classname").rsplit(".", 1)[-1].removeprefix("test_").removeprefix("comfy_")
+        )
         kinds = {child.tag for child in case}
         outcome = "failed" if kinds & {"failure", "error"} else "passed"
         outcome = "skipped" if "skipped" in kinds else outcome

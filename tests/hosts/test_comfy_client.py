@@ -89,7 +89,12 @@ def test_a_workflow_gives_the_embedded_engines_files(run, tmp_path):
     assert abs(pixels(again[1][0]) - pixels(theirs[1][0])).max() == 0
 
 
-def test_published_sampling_gives_the_embedded_engines_picture(run, every_node, pictures):
+def test_published_sampling_gives_the_embedded_engines_picture(
+    run, every_node, pictures, comfy_version
+):
+    if comfy_version < (0, 8):
+        pytest.skip("this ComfyUI seeds the noise of ancestral samplers differently")
+
     def node(kind, **inputs):
         return {"class_type": kind, "inputs": inputs}
 
