@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..hosts import attention
 from ..hosts import diffusers as host
 from ..hosts.sampling import NoiseSchedule, leading_noise_levels, noise_levels
 from ..methods.framing import fit_picture
@@ -25,7 +26,7 @@ from .workflows import SEED, STEPS
 PAGES = ROOT / "web" / "docs" / "pictures"
 WEIGHTS = ROOT / "weights" / "mannequin-tiny.safetensors"
 TILE, LINE, GAP = (192, 256), 22, 8
-INK, PAPER = (30, 31, 36), (232, 232, 228)
+INK, PAPER, QUIET, MARGIN = (30, 31, 36), (232, 232, 228), (160, 162, 170), 16
 PLOT, POINTS, SIGMAS = (700, 300), 10, (0.02, 20.0)
 COLOURS = ((250, 196, 60), (90, 170, 255), (235, 110, 160))
 
@@ -187,6 +188,19 @@ def diffusers_scheduler_page() -> Image.Image:
     return sheet
 
 
+def attention_backend_page() -> Image.Image:
+    """The beginning of the report on this machine."""
+    shown = attention.report(None).split("\n\n")
+    lines = "\n\n".join(shown[:3]).splitlines()
+    sheet = Image.new("RGB", (560, LINE * len(lines) + 2 * MARGIN), INK)
+    pen = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        at = (MARGIN + 6 * indent, MARGIN + LINE * number)
+        pen.text(at, line.strip(), QUIET if indent else PAPER, ImageFont.load_default(14))
+    return sheet
+
+
 def draw(runs: Path) -> None:
     """Writes one picture per help page."""
     PAGES.mkdir(parents=True, exist_ok=True)
@@ -199,6 +213,7 @@ def draw(runs: Path) -> None:
         ("flow_detail_transfer", flow_detail_transfer_page(runs)),
         ("guidance_rescale", guidance_rescale_page()),
         ("diffusers_scheduler", diffusers_scheduler_page()),
+        ("attention_backend", attention_backend_page()),
     ):
         picture.save(PAGES / f"{name}.jpg", quality=88, optimize=True)
 
