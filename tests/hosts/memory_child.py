@@ -15,7 +15,6 @@ import comfy.model_management as management  # isort: skip
 
 CASES = {  # latent h and w, pictures in the batch, references and their h and w
     "no_reference": (64, 48, 1, 0, 32, 24),
-    "small_reference": (64, 48, 1, 1, 32, 24),
     "reference": (64, 48, 2, 1, 64, 48),
     "references": (64, 48, 1, 3, 64, 48),
     "large": (96, 72, 1, 1, 96, 72),
