@@ -43,8 +43,8 @@ CHECKPOINT = {
 }
 LANES = (
     Lane(MODEL, 500, ("Flow-guided attention",)),
-    Lane(VAE, 680, ("Decode",)),
-    *told(704, 728, 752),
+    Lane(VAE, 840, ("Decode",)),
+    *told(864, 888, 912),
 )
 
 PUBLISHED = """
@@ -141,14 +141,14 @@ goes.
             "Load person dense pose": 540,
             "Load person model": 440,
             reference: 300,
-            "Person conditioning": 800,
+            "Person conditioning": 940,
         },
         (
             *LANES,
             *looked(reference),
             Lane(DECODED, 215, ("Flow preview",)),
-            Lane(REPAINTED, 904, ("Paste back",)),
-            Lane(("Load person", "IMAGE"), 1040, ("Paste back",)),
+            Lane(REPAINTED, 1044, ("Paste back",)),
+            Lane(("Load person", "IMAGE"), 1180, ("Paste back",)),
         ),
     )
 
@@ -184,7 +184,7 @@ lossless PNG with red = V, green = U, blue = part index (0 to 24). The result ha
             "Load target pose": 540,
             "Load person model": 440,
             reference: 300,
-            "Person conditioning": 800,
+            "Person conditioning": 940,
         },
         (*LANES, *looked(reference)),
     )
@@ -232,8 +232,8 @@ def reference_attention_sd15() -> Workflow:
         ],
         """## Reference attention on a plain checkpoint
 
-Any SD1.5 or SDXL checkpoint looks at the features that it sees in your picture itself: faces,
-clothes and style carry over. Nothing was trained for it, so it is looser than a person model.
+Any SD1.5 or SDXL checkpoint looks at its own features of your picture while it paints another.
+Nothing was trained for it: what arrives depends on the checkpoint and on what you describe.
 
 **The model**: `v1-5-pruned-emaonly-fp16.safetensors` in `models/checkpoints` (the front end offers
 the download), or choose your own checkpoint.
@@ -254,9 +254,9 @@ closely, higher when too little arrives. *Flow preview* shows where every pixel 
         (
             Lane(model, 470, ("Flow-guided attention",)),
             Lane(vae, 140, ("Decode",)),
-            Lane(positive, 560, ("Sample",)),
-            Lane(negative, 584, ("Sample",)),
-            Lane(latent, 608, ("Sample",)),
+            Lane(positive, 750, ("Sample",)),
+            Lane(negative, 774, ("Sample",)),
+            Lane(latent, 798, ("Sample",)),
             *looked(reference),
         ),
     )

@@ -18,6 +18,7 @@ class Kind:
     size: tuple[int, int] = (260, 120)
 
 
+LIVE = 220  # what the live preview adds below a node's widgets while it samples
 PICTURE, RESULT = (300, 330), (320, 380)
 
 CORE = {
@@ -51,7 +52,7 @@ CORE = {
         },
         {"LATENT": "LATENT"},
         {"seed": "fixed"},
-        (280, 264),
+        (280, 264 + LIVE),
     ),
     "KSamplerSelect": Kind({"sampler_name": "COMBO"}, {"SAMPLER": "SAMPLER"}, {}, (260, 58)),
     "SamplerCustom": Kind(
@@ -68,7 +69,7 @@ CORE = {
         },
         {"output": "LATENT", "denoised_output": "LATENT"},
         {"noise_seed": "fixed"},
-        (300, 242),
+        (300, 242 + LIVE),
     ),
     "VAEDecode": Kind({"samples": "LATENT", "vae": "VAE"}, {"IMAGE": "IMAGE"}, {}, (160, 46)),
     "ImageCompositeMasked": Kind(
@@ -133,7 +134,7 @@ OURS = {
         },
         {"model": "MODEL", "flow": "MANNEQUIN_FLOW"},
         {},
-        (280, 174),
+        (280, 174 + LIVE),
     ),
     "MannequinGuidanceRescale": Kind(
         {"model": "MODEL", "strength": "FLOAT"}, {"model": "MODEL"}, {}, (260, 58)

@@ -91,7 +91,7 @@ def results(name: str, reference: str, result: Wire, detail: Wire) -> Column:
 def tops(**others: int) -> dict[str, int]:
     return {
         **main_line("Flow detail transfer"),
-        "Person conditioning": 740,
+        "Person conditioning": 920,
         **RESULT_TOPS,
         **{title.replace("_", " "): y for title, y in others.items()},
     }
@@ -130,8 +130,8 @@ A person from one picture, in the pose of another.
         tops(Load_person_model=560, Encode_reference=300),
         (
             Lane(MODEL, 604, ("Flow-guided attention",)),
-            Lane(VAE, 640, ("Decode",)),
-            *told(664, 688, 712),
+            Lane(VAE, 860, ("Decode",)),
+            *told(884, 908, 932),
             *looked(reference, "Flow detail transfer"),
             Lane(DECODED, 560, ("Save result",)),
             Lane(DECODED, 215, ("Flow preview",)),
@@ -183,8 +183,8 @@ A person seen in two pictures, in a new pose. What one picture does not show, th
         (
             Lane(MODEL, 500, (second, "Flow-guided attention")),
             Lane(VAE, 520, (second,)),
-            Lane(VAE, 640, ("Decode",)),
-            *told(664, 688, 712),
+            Lane(VAE, 860, ("Decode",)),
+            *told(884, 908, 932),
             *looked(second, "Flow detail transfer"),
             Lane(DECODED, 560, ("Save result",)),
             Lane(DECODED, 215, ("Flow preview",)),
@@ -249,8 +249,8 @@ A person puts on the garment of another picture. Outside the mask every pixel st
             Load_garment_dense_pose=440,
             Load_person_dense_pose=920,
             Load_person=1300,
-            Load_garment_mask=1120,
-            Load_hands_mask=1500,
+            Load_garment_mask=1260,
+            Load_hands_mask=1640,
             Load_person_model=560,
             Encode_garment=300,
             Paste_back_with_detail=300,
@@ -258,13 +258,13 @@ A person puts on the garment of another picture. Outside the mask every pixel st
         ),
         (
             Lane(MODEL, 604, ("Flow-guided attention",)),
-            Lane(VAE, 640, ("Decode",)),
-            *told(664, 688, 712),
+            Lane(VAE, 860, ("Decode",)),
+            *told(884, 908, 932),
             *looked(reference, "Flow detail transfer"),
             Lane(DECODED, 624, ("Paste back",)),
             Lane(DECODED, 215, ("Flow preview",)),
-            Lane(REPAINTED, 844, ("Flow detail transfer", *pasted)),
-            Lane(("Load person", "IMAGE"), 1000, ("Person conditioning", *pasted)),
+            Lane(REPAINTED, 1024, ("Flow detail transfer", *pasted)),
+            Lane(("Load person", "IMAGE"), 1140, ("Person conditioning", *pasted)),
         ),
     )
 

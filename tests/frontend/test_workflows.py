@@ -27,8 +27,13 @@ def test_a_workflow_opens_and_is_what_its_files_say(editor, shipped, name):
     editor.open_template(name)
     assert editor.unknown() == []
     assert editor.prompt() == shipped(name, "api")
+    assert_as_drawn(editor, shipped(name))
+
+
+def assert_as_drawn(editor, graph):
+    """Every node has the place and the size that the file gives it."""
     drawn = editor.boxes()
-    for node in shipped(name)["nodes"]:
+    for node in graph["nodes"]:
         (x, y), (width, height) = node["pos"], node["size"]
         assert drawn[node["title"]] == pytest.approx([x, y - TITLE, x + width, y + height], abs=1)
 
@@ -46,6 +51,7 @@ def test_a_workflow_runs_and_shows_its_pictures(editor, shipped, name):
         assert editor.shown(title) == [FRAME]
     assert len(editor.shown("Flow preview")) == 1
     assert editor.unknown() == []
+    assert_as_drawn(editor, shipped(name))  # the pictures found room
 
 
 @pytest.mark.slow

@@ -182,6 +182,12 @@ def test_a_note_says_what_to_do(name):
         assert loader in titles
 
 
+def test_a_picture_of_the_graph_is_in_the_documents(name):
+    folder = ROOT.parent / "docs" / "graphs"
+    assert (folder / f"{name}.jpg").stat().st_size < 250_000
+    assert f"({name}.jpg)" in (folder / "README.md").read_text(encoding="utf-8")
+
+
 def test_lanes_lead_their_wires_from_left_to_right(name):
     drawn = canvas(name)
     points = {point["id"]: point for point in drawn["extra"]["reroutes"]}
