@@ -221,6 +221,15 @@ def bench(
     typer.echo(out)
 
 
+@app.command()
+def kernels(
+    self_test: Annotated[bool, typer.Option(help="Check and time every backend here.")] = False,
+) -> None:
+    """Show which attention backend runs on this machine, and why."""
+    with exit_codes():
+        typer.echo(_room("lab.benchmarks.device" if self_test else "hosts.attention").report())
+
+
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def train(
     context: typer.Context,

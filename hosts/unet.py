@@ -10,9 +10,9 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..kernels import attention as plain_attention
 from ..methods.site import Site
 from .sites import Call
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import Attention
 
-_BLOCK = re.compile(
+_BLOCK = (
     r"(?:(down|up)_blocks\.(\d+)|mid_block)\.attentions\.(\d+)"
     r"\.transformer_blocks\.(\d+)\.attn([12])"
 )
@@ -44,7 +44,7 @@ class SiteUNet:
         levels = len(unet.config.block_out_channels)
         processors = {}
         for name in unet.attn_processors:
-            where, block, attention, layer, kind = _BLOCK.match(name).groups()
+            where, block, attention, layer, kind = re.match(_BLOCK, name).groups()
             level = {"down": int(block or 0), "up": levels - 1 - int(block or 0)}.get(
                 where, levels - 1
             )
@@ -99,7 +99,7 @@ class SiteUNet:
             project(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
             for project, x in ((attn.to_q, n), (attn.to_k, keys), (attn.to_v, values))
         )
-        attend = call.attention(site) or F.scaled_dot_product_attention
+        attend = call.attention(site) or plain_attention
         out = attend(q, k, v)
         out = attn.to_out[0](out.transpose(1, 2).flatten(2))
         return call.output(n_in, out, site)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 
-from . import merged
+from . import merged, triton_tiles
 from .registry import OPERATIONS, Backend, Operations, Registry, Request, unsupported
 
 REGISTRY = Registry()
@@ -37,10 +38,19 @@ def _merged(request: Request) -> str | None:
     return merged.missing() or unsupported(request, ["gradient of a table"])
 
 
+def _triton(request: Request) -> str | None:
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    return triton_tiles.refuses(request)
+
+
 def _anything(request: Request) -> str | None:
     return None
 
 
+REGISTRY.add(
+    Backend("triton", "our GPU programs", _triton, _module("triton"), may_fail=True),
+)
 REGISTRY.add(Backend("blocks", "the map in blocks that fit the cache", _blocks, _module("blocks")))
 REGISTRY.add(Backend("merged", "torch's CPU attention per source", _merged, _module("merged")))
 REGISTRY.add(Backend("sdpa", "torch's fused attention", _anything, _module("sdpa")))

@@ -37,7 +37,7 @@ def reference_attention(
     if moments is not None:
         _expect(operation, "moments", moments, (keys, moments.shape[-1]))
         moments = moments.to(q)
-        extras.add("moments")
+        extras.add("moments" if moments.shape[-1] <= 16 else "more than 16 moments")
     if isinstance(log_strength, Tensor):
         _expect(operation, "log_strength", log_strength, (len(q), keys))
         log_strength = log_strength.to(q)
@@ -68,9 +68,9 @@ def joint_attention(
     if not kept:
         raise ValueError(f"{operation}: expected a key in at least one source, got none.")
     sources, masks = [sources[i] for i in kept], [masks[i] for i in kept]
-    return REGISTRY.run(
-        _request(operation, sources, masks, temperature), sources, temperature, masks
-    )
+    own = {"queries of their own"} if any(q is not sources[0][0] for q, _, _ in sources) else set()
+    request = _request(operation, sources, masks, temperature, own)
+    return REGISTRY.run(request, sources, temperature, masks)
 
 
 def mixture_attention(

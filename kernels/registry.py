@@ -27,8 +27,9 @@ OPERATIONS = (
 class Request:
     """What a call asks for.
 
-    extras: of "moments", "strength", "temperature", "mask", "gradient". widths: those of queries
-    and values. queries, keys: their numbers, the keys' per source.
+    extras: of "moments", "more than 16 moments", "strength", "strength per key", "temperature",
+    "mask", "queries of their own", "gradient", "gradient of a table". widths: those of queries and
+    values. queries, keys: their numbers, the keys' per source.
     """
 
     operation: str

@@ -175,6 +175,14 @@ def _tiles(program: str, q: Tensor, v: Tensor) -> tuple[Tiles, str]:
     return tiles(program, kind, arch, max(q.shape[-1], v.shape[-1]), q.dtype), precision
 
 
+def _aligned(*tensors: Tensor) -> bool:
+    """Whether every row begins at a multiple of 16 bytes, so that rows load in wide pieces."""
+    return all(
+        t.data_ptr() % 16 == 0 and all(stride % 8 == 0 for stride in t.stride()[:3])
+        for t in tensors
+    )
+
+
 def _strides(t: Tensor | None) -> tuple[int, ...]:
     return (0, 0, 0) if t is None else t.stride()[:3]
 
@@ -212,7 +220,8 @@ def _forward(
             D=d, BD=power(d), E=e, BE=power(e), BLOCK_M=tile.m, BLOCK_N=tile.n, SECOND=second,
             BIAS_A=bias_a is not None, BIAS_B=bias_z is not None, MOMENTS=table is not None,
             MIX=bool(mixing), CARRY=first > 0, EVEN=all(m % tile.n == 0 for m in keys),
-            PRECISION=precision, num_warps=tile.warps, num_stages=tile.stages,
+            PRECISION=precision, ALIGNED=_aligned(*a, *z, out), num_warps=tile.warps,
+            num_stages=tile.stages,
         )  # fmt: skip
     return out, averages, log_sums
 
@@ -236,6 +245,7 @@ def _backward(ctx: Any, grad: Tensor, grad_averages: Tensor) -> list[Tensor]:
         options = {
             **{"D": d, "BD": power(d), "E": e, "BE": power(e)},
             **{"BIASED": bias is not None, "TABLE": carries, "PRECISION": precision},
+            "ALIGNED": _aligned(q, k, v, out, grad),
         }
         triton_kernels.backward_queries[triton.cdiv(n, tile.m), h, b](
             q, k, v, bias, table, out, grad, averages, grad_mean, log_sums, delta, dq,

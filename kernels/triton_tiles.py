@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .registry import Request
+from .registry import Request, unsupported
 
 WIDTHS = (1, 160)
 MOMENTS = 16
@@ -41,6 +41,8 @@ def target(device: torch.device) -> tuple[str, Any] | None:
 
 def refuses(request: Request) -> str | None:
     """The reason why the Triton programs cannot run a call on its device, or None."""
+    if request.operation == "joint_attention" and len(request.keys) == 1:
+        return "one plain source: torch's own is made for that"
     arch = target(request.device)
     if arch is None:
         return f"needs an NVIDIA or AMD GPU, not {request.device.type}"
@@ -62,7 +64,7 @@ def refuses_on(kind: str, arch: Any, request: Request) -> str | None:
         return f"needs heads {low} to {high} wide, not {request.widths}"
     if "gradient of a table" in request.extras:
         return "has no gradient of moments, strengths or coordinates"
-    return None
+    return unsupported(request, ["more than 16 moments"])
 
 
 def power(width: int) -> int:

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension
 
+from .attention_backend import AttentionBackend
 from .diffusers_scheduler import DiffusersScheduler
 from .flow_detail_transfer import FlowDetailTransfer
 from .flow_guided_attention import FlowGuidedAttention
@@ -23,4 +24,5 @@ class MannequinExtension(ComfyExtension):
             FlowDetailTransfer,
             DiffusersScheduler,
             GuidanceRescale,
+            AttentionBackend,
         ]
