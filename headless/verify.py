@@ -74,7 +74,12 @@ def on_comfyui(
     if not (comfyui / "comfy").is_dir():
         return {"absent": f"no ComfyUI in {comfyui}: name its folder with --comfyui"}
     own = comfyui / ".venv" / "bin" / "python"
-    command = [python or (own if own.exists() else sys.executable), CHILD, comfyui, fixture.resolve()]
+    command = [
+        python or (own if own.exists() else sys.executable),
+        CHILD,
+        comfyui,
+        fixture.resolve(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
