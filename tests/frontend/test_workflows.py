@@ -1,7 +1,12 @@
 """Every workflow opens from the template browser, is what its API file says, runs, and shows it."""
 
+import json
+import re
+
 import pytest
 
+from mannequin.lab import browser
+from mannequin.lab.checkpoint_workflows import CHECKPOINT
 from mannequin.lab.layout import TITLE
 from mannequin.lab.workflows import WORKFLOWS
 
@@ -71,3 +76,14 @@ def test_the_flow_is_previewed_on_its_node_while_sampling(editor):
     editor.run()
     titles = editor.js("() => window.seen.map(id => app.graph.getNodeById(id).title)")
     assert {"Flow-guided attention", "Sample"} <= set(titles)
+
+
+@pytest.mark.slow
+def test_a_missing_checkpoint_is_offered_for_download(address, shipped):
+    text = json.dumps(shipped(NEEDS_CHECKPOINT)).replace(CHECKPOINT["name"], "absent.safetensors")
+    with browser.editor(address) as editor:  # asks the file's site for its size, maybe in vain
+        editor.js("graph => app.loadGraphData(graph)", json.loads(text))
+        editor.page.get_by_text("See Errors").first.click()
+        panel = editor.page.get_by_test_id("properties-panel").first
+        panel.get_by_text("absent.safetensors").first.wait_for()
+        panel.get_by_text(re.compile(r"^\s*Download\b(?! all)")).first.wait_for()
