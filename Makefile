@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 SEED ?= 1
 
-.PHONY: setup demo test test-slow validators matrix lint bench train clean
+.PHONY: setup demo test test-slow validators matrix lint bench bench-kernels train clean
 
 setup: $(VENV)/.everything
 
@@ -51,6 +51,9 @@ lint: setup
 bench: setup
 	$(BIN)/mannequin bench pose-transfer --seed $(SEED) --pairs 200 --out $(OUT)/pose_transfer.json
 	$(BIN)/mannequin bench leffa --seed $(SEED) --out $(OUT)/leffa.json
+
+bench-kernels: setup
+	$(BIN)/mannequin bench kernels --seed $(SEED) --out docs/results/kernels.json
 
 train: setup
 	$(BIN)/mannequin train tiny

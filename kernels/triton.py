@@ -168,11 +168,11 @@ def _bias(key_mask: Tensor | None, per_key: Tensor | None) -> Tensor | None:
     return added.masked_fill(~key_mask, -math.inf)
 
 
-def _tiles(program: str, q: Tensor, v: Tensor) -> tuple[Tiles, str]:
+def _tiles(program: str, q: Tensor, v: Tensor, lean: bool = False) -> tuple[Tiles, str]:
     """The tiles for a call, and how precisely its products are taken."""
     kind, arch = target(q.device) or ("interpreter", None)
     precision = "tf32x3" if kind == "cuda" and q.dtype == torch.float32 else "ieee"
-    return tiles(program, kind, arch, max(q.shape[-1], v.shape[-1]), q.dtype), precision
+    return tiles(program, kind, arch, max(q.shape[-1], v.shape[-1]), lean), precision
 
 
 def _aligned(*tensors: Tensor) -> bool:
@@ -202,7 +202,9 @@ def _forward(
     out = q.new_empty(b, h, n, e)
     averages = q.new_empty(b, h, n, 0 if table is None else MOMENTS, dtype=torch.float32)
     log_sums = q.new_empty(b, h, n, dtype=torch.float32)
-    tile, precision = _tiles("forward", q, v)
+    even = all(k.shape[2] % 64 == 0 for k in flat[1::3])
+    lean = even and weights is None and len(biases) < 3 and all(bias is None for bias in biases)
+    tile, precision = _tiles("forward", q, v, lean)
     weights = None if weights is None else _close(weights)
     for first in range(0, len(biases), 2):
         a = flat[3 * first : 3 * first + 3]

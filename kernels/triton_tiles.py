@@ -1,7 +1,8 @@
 """What the Triton programs can run on, and with which tiles. Needs no Triton.
 
-The tiles are the largest of a few that compile without register spills and within the shared
-memory of each target; how fast they are is unmeasured.
+The tiles compile without register spills and within the shared memory of their targets; where no
+such tiles are known, the call is refused and torch's attention runs. How fast they are on a GPU is
+unmeasured.
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import torch
 
 from .registry import Request, unsupported
 
-WIDTHS = (1, 160)
+WIDEST = 128
 MOMENTS = 16
+RDNA = ("gfx1100", "gfx1201")
 CUDA = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 """Shared memory per block (KiB) by compute capability."""
 AMD = {"gfx942": 64, "gfx1100": 64, "gfx1201": 64}
@@ -55,13 +57,13 @@ def refuses_on(kind: str, arch: Any, request: Request) -> str | None:
         return f"needs compute capability 8.0 for tensor cores, not {arch / 10}"
     if kind == "hip" and arch not in AMD:
         return f"needs an AMD GPU of {', '.join(AMD)} (with matrix units), not {arch}"
-    if request.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        return f"needs fp32, fp16 or bf16, not {request.dtype}"
-    if kind == "hip" and request.dtype == torch.float32 and arch != "gfx942":
-        return f"{arch} has no matrix unit for fp32"
-    low, high = WIDTHS
-    if not all(low <= width <= high for width in request.widths):
-        return f"needs heads {low} to {high} wide, not {request.widths}"
+    if request.dtype not in (torch.float16, torch.bfloat16):
+        return f"needs fp16 or bf16, not {request.dtype}: no tiles without spills are known for it"
+    wide = max(request.widths)
+    if wide > WIDEST:
+        return f"heads of {wide}: no tiles without spills are known above {WIDEST}"
+    if arch in RDNA and wide > 64 and "gradient" in request.extras:
+        return f"gradients of heads of {wide}: no tiles without spills are known above 64 on {arch}"
     if "gradient of a table" in request.extras:
         return "has no gradient of moments, strengths or coordinates"
     return unsupported(request, ["more than 16 moments"])
@@ -72,8 +74,28 @@ def power(width: int) -> int:
     return max(16, 1 << (width - 1).bit_length())
 
 
-def tiles(program: str, kind: str, arch: Any, width: int, dtype: torch.dtype) -> Tiles:
-    """For "forward", "backward_queries" or "backward_keys", by the wider of queries and values."""
+def tiles(program: str, kind: str, arch: Any, width: int, lean: bool = False) -> Tiles:
+    """For "forward", "backward_queries" or "backward_keys", by the wider of queries and values.
+
+    lean: a forward of whole tiles without masks or strengths per key, which needs fewer registers.
+    """
+    narrow = power(width) <= 64
     if kind == "interpreter":
         return Tiles(64, 32, 4, 1)
-    return Tiles(64, 32, 4, 1)
+    if kind == "cuda":
+        return {
+            "forward": Tiles(128 if narrow else 64, 64 if narrow and lean else 32, 8, 2),
+            "backward_queries": Tiles(128, 64, 8, 2) if narrow else Tiles(64, 32, 8, 2),
+            "backward_keys": Tiles(64, 64, 8, 2) if narrow else Tiles(32, 64, 8, 2),
+        }[program]
+    if arch in RDNA:
+        return {
+            "forward": Tiles(64, 32, 8, 1),
+            "backward_queries": Tiles(64, 32, 8, 1),
+            "backward_keys": Tiles(32, 32, 8, 1),
+        }[program]
+    return {
+        "forward": Tiles(128, 32, 8, 1),
+        "backward_queries": Tiles(64, 32, 8, 1),
+        "backward_keys": Tiles(32, 64, 8, 1),
+    }[program]
