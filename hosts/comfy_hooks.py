@@ -12,6 +12,7 @@ import comfy.ldm.modules.attention as comfy_attention
 import torch
 from torch import Tensor, nn
 
+from ..kernels.offered import offer
 from ..methods.site import Features, Method, Site, Step
 from .sites import Call, check_references
 
@@ -244,6 +245,16 @@ def _plain_attention(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> 
     return comfy_attention.optimized_attention(
         q, k, v, extra["n_heads"], attn_precision=extra["attn_precision"], transformer_options=extra
     )
+
+
+def _chosen_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What the user chose for ComfyUI (sage, flash, xformers ...), [B, H, N, d] as in kernels."""
+    return comfy_attention.optimized_attention(
+        q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True
+    )
+
+
+offer("comfy", _chosen_attention)
 
 
 def _layer(layers: dict[Block, str], extra: dict[str, Any]) -> str:
