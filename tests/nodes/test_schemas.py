@@ -33,15 +33,14 @@ NODES = {
     ),
     "MannequinDiffusersScheduler": ("sigmas", ["model", "steps", "denoise"]),
     "MannequinGuidanceRescale": ("model", ["model", "strength"]),
+    "MannequinAttentionBackend": ("report", ["model"]),
 }
 OPTIONAL = {
-    "dense_pose",
-    "more",
-    "person",
-    "garment_mask",
-    "hand_protect_mask",
-    "mask",
-    "reference_run",
+    "MannequinReferenceEncoder": {"dense_pose", "more"},
+    "MannequinPersonConditioning": {"person", "garment_mask", "hand_protect_mask"},
+    "MannequinFlowGuidedAttention": {"reference_run"},
+    "MannequinFlowDetailTransfer": {"mask"},
+    "MannequinAttentionBackend": {"model"},
 }
 DOCS = ROOT.parent / "web" / "docs"
 
@@ -63,9 +62,7 @@ def test_ids_inputs_and_outputs_are_frozen(schemas):
 
 def test_only_what_may_be_left_out_is_optional(schemas):
     for name, schema in schemas.items():
-        required = {"dense_pose"} if name == "MannequinPersonConditioning" else set()
-        for spec in schema.inputs:
-            assert spec.optional == (spec.id in OPTIONAL - required), f"{name}.{spec.id}"
+        assert {i.id for i in schema.inputs if i.optional} == OPTIONAL.get(name, set()), name
 
 
 @pytest.mark.parametrize("name", NODES)
