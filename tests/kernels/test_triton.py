@@ -94,7 +94,7 @@ def test_the_flow_costs_few_instructions():
     pairs = [(a, b) for a, b in pairs if b in found]
     assert pairs
     for flow, plain in pairs:
-        limit = 1.20 if "gfx" in flow else 1.12
+        limit = 1.25 if "gfx" in flow else 1.12
         assert max(found[flow]["loops"]) <= limit * max(found[plain]["loops"]), flow
 
 
@@ -124,7 +124,7 @@ same_triton = pytest.mark.skipif(
 
 @same_triton
 def test_two_programs_compile_as_known():
-    assert_as_known(["queries 120 80 fp16", "keys gfx942 40 fp16"])
+    assert_as_known(["queries 120 40 fp16", "keys gfx942 40 fp16"])
 
 
 @pytest.mark.slow
