@@ -52,7 +52,8 @@ ALMOST_ZERO = 4.8973451890853435e-08
 def noise_levels(schedule: NoiseSchedule, scheduler: str, steps: int, denoise: float) -> Tensor:
     """The run's sigmas [steps + 1], descending, ending in 0; denoise 0..1 keeps the last part.
 
-    Raises ValueError for an unknown scheduler.
+    As in ComfyUI, ddim_uniform has more where steps do not divide 1000: 31 steps for 30. Raises
+    ValueError for an unknown scheduler.
     """
     if denoise <= 0:
         return torch.empty(0)
@@ -70,7 +71,8 @@ def noise_levels(schedule: NoiseSchedule, scheduler: str, steps: int, denoise: f
         levels = [float(s) for s in table[1::stride]][::-1]
     else:
         raise ValueError(f"Unknown scheduler {scheduler!r}: expected one of {SCHEDULERS}.")
-    return torch.tensor([*levels, 0.0])[-(steps + 1) :]
+    levels = torch.tensor([*levels, 0.0])
+    return levels if total == steps else levels[-(steps + 1) :]
 
 
 def leading_noise_levels(table: Tensor, steps: int, denoise: float = 1.0) -> Tensor:

@@ -2,11 +2,11 @@ import json
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 
 from mannequin.hosts import diffusers as host
-from mannequin.hosts.sampling import NoiseSchedule, noise_levels
+from mannequin.hosts.sampling import NoiseSchedule, leading_noise_levels, noise_levels
 from mannequin.hosts.sites import Call
 from mannequin.hosts.unet import SiteUNet
 from mannequin.lab.training.models import build, person_config, unet_config
@@ -203,6 +203,26 @@ def test_partial_denoising_keeps_the_last_levels():
     half = noise_levels(schedule, "simple", 10, 0.5)
     assert torch.equal(half, whole[-11:])
     assert len(noise_levels(schedule, "simple", 10, 0.0)) == 0
+
+
+def test_ddim_uniform_has_comfyuis_length_and_the_published_spacing_the_steps_asked_for():
+    schedule = NoiseSchedule(zero_terminal_snr=False)
+    assert len(noise_levels(schedule, "ddim_uniform", 30, 1.0)) == 32
+    assert len(noise_levels(schedule, "ddim_uniform", 20, 1.0)) == 21
+    for steps in (1, 7, 10, 30, 999):
+        levels = leading_noise_levels(schedule.sigmas, steps)
+        assert len(levels) == steps + 1 and (levels.diff() < 0).all()
+    published = DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
+        timestep_spacing="leading",
+    )  # fmt: skip
+    published.set_timesteps(30)
+    levels = leading_noise_levels(schedule.sigmas, 30)
+    assert [schedule.timestep(float(s)) for s in levels[:-1]] == published.timesteps.tolist()
+    half = leading_noise_levels(schedule.sigmas, 10, 0.5)
+    assert torch.equal(half, leading_noise_levels(schedule.sigmas, 20)[-11:])
+    with pytest.raises(ValueError, match=r"Expected 1 to 1000 steps; got 2000 .1000 at denoise"):
+        leading_noise_levels(schedule.sigmas, 1000, 0.5)
 
 
 def test_the_last_timestep_is_pure_noise():
