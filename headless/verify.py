@@ -83,7 +83,8 @@ def on_comfyui(
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
-        if lines[-1].startswith("ModuleNotFoundError"):
+        ours_missing = "'mannequin" in lines[-1]
+        if lines[-1].startswith("ModuleNotFoundError") and not ours_missing:
             return {"absent": f"{command[0]} cannot run ComfyUI: {lines[-1]}"}
         return {"failed": lines[-1]}
     return json.loads(done.stdout.splitlines()[-1])

@@ -121,17 +121,30 @@ def test_nothing_is_overwritten(checkpoint, tmp_path):
 
 @pytest.mark.slow
 def test_a_large_checkpoint_needs_little_memory(tmp_path):
-    """Peak memory of a fresh process stays far below the file's size."""
+    """The most that a fresh process holds besides mapped files stays far below the file's size."""
     source = build_published(0, tmp_path / "wide.pth", "sd15", 192)
     size = source.stat().st_size / 1e6
     program = """
-        import resource, sys
+        import sys, threading, time
         from pathlib import Path
         from mannequin.headless.convert import convert
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+        def anonymous():
+            lines = open("/proc/self/status").read().splitlines()
+            return int(next(l for l in lines if l.startswith("RssAnon")).split()[1]) / 1e3
+
+        peak, before, done = [0.0], anonymous(), threading.Event()
+
+        def watch():
+            while not done.wait(0.01):
+                peak[0] = max(peak[0], anonymous())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
         convert(Path(sys.argv[1]))
-        anonymous = [l for l in open("/proc/self/smaps_rollup") if l.startswith("Anonymous")]
-        print(int(anonymous[0].split()[1]) / 1e3)
+        done.set()
+        watcher.join()
+        print(peak[0] - before)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), source],
@@ -141,4 +154,4 @@ def test_a_large_checkpoint_needs_little_memory(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert size > 400
-    assert float(done.stdout) < 0.8 * size
+    assert 0 < float(done.stdout) < 0.3 * size
