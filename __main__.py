@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .headless.exits import FAILED, WRONG, exit_codes
+from .headless.exits import FAILED, WRONG, bad_input, exit_codes
 
 ROOT = Path(__file__).resolve().parent
 DEFAULT_COMFYUI = Path("~/comfy/ComfyUI")
@@ -134,21 +134,14 @@ def convert(
     from rich.console import Console
     from rich.progress import Progress
 
-    with exit_codes():
+    with exit_codes(), bad_input(ValueError, OSError):
         from .headless.convert import convert as written
 
         with Progress(console=Console(stderr=True), transient=True) as bars:
             task = bars.add_task("reading")
-            try:
-                path, config = written(
-                    checkpoint,
-                    out,
-                    half,
-                    lambda n, total: bars.update(task, completed=n, total=total),
-                )
-            except (ValueError, OSError) as error:
-                typer.echo(str(error), err=True)
-                raise typer.Exit(WRONG) from error
+            path, config = written(
+                checkpoint, out, half, lambda n, total: bars.update(task, completed=n, total=total)
+            )
     typer.echo(f"{path} ({config['family']}, {config['unet']['in_channels']} input channels)")
 
 
@@ -167,14 +160,10 @@ def verify(
     """
     import json
 
-    with exit_codes():
+    with exit_codes(), bad_input(ValueError):
         from .headless.verify import verify as run_golden
 
-        try:
-            found, close = run_golden(fixture, comfyui.expanduser())
-        except ValueError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(WRONG) from error
+        found, close = run_golden(fixture, comfyui.expanduser())
     typer.echo(json.dumps(found, indent=2))
     if not close:
         raise typer.Exit(FAILED)
@@ -217,7 +206,8 @@ def bench(
                 f"expected no --pairs: {name} does not measure pairs. Leave it out.", err=True
             )
             raise typer.Exit(WRONG)
-        measure(seed=seed, out=out, **options)
+        with bad_input(FileNotFoundError):
+            measure(seed=seed, out=out, **options)
     typer.echo(out)
 
 

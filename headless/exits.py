@@ -38,3 +38,13 @@ def exit_codes() -> Iterator[None]:
             raise  # not a bad input but a bug: the traceback is needed, the exit code is 1 too
         typer.echo(f"Failed: {error}", err=True)
         raise typer.Exit(FAILED) from error
+
+
+@contextmanager
+def bad_input(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds, which say what to do, into their message and the code for it."""
+    try:
+        yield
+    except kinds as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(WRONG) from error

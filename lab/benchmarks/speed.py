@@ -44,11 +44,11 @@ def run(seed: int, out: Path) -> None:
     the reference network at every step, and of ours with the reference run once.
 
     Latents of 64x48 cells (512x384 pixels), SD1.5's width, 5 steps, guidance 2.5, float32.
-    Raises ValueError when the official code is not there.
+    Raises FileNotFoundError when the official code is not there.
     """
     folder = Path(os.environ.get("LEFFA_DIR", "~/Leffa")).expanduser()
     if not (folder / "leffa" / "pipeline.py").is_file():
-        raise ValueError(
+        raise FileNotFoundError(
             f"{folder}: expected a clone of the official Leffa code, github.com/franciszzj/Leffa. "
             "Clone it there, or name it in LEFFA_DIR."
         )

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 pytest.importorskip("anny")
 pytest.importorskip("embreex")
 
 import mannequin
+from mannequin.__main__ import app
 from mannequin.headless import folders, run_workflow
 from mannequin.headless.registry import registry
 from mannequin.lab.benchmarks import demo, pose_transfer
@@ -99,3 +101,11 @@ def test_the_demo_measures_both_workflows_beside_trivial_answers(weights, tmp_pa
         assert ["nearest-IUV warp" in line for line in own].count(True) == 1
         assert ["detail transfer" in line for line in own].count(True) == 1
         assert [" px" in line for line in own].count(True) == 1
+
+
+def test_speed_without_the_official_code_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEFFA_DIR", str(tmp_path))
+    done = CliRunner().invoke(app, ["bench", "speed", "--out", str(tmp_path / "x.json")])
+    assert done.exit_code == 2
+    assert "expected a clone of the official Leffa code" in done.output
+    assert not (tmp_path / "x.json").exists()
