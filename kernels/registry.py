@@ -2,6 +2,7 @@
 
 Every backend says what it can do, or why it cannot. The first that accepts a call runs it. One
 that fails while running is left out from then on, with a warning, and the next one runs the call.
+One whose backward fails is left out of calls that need gradients.
 """
 
 import logging
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -42,6 +43,7 @@ class Request:
 
 
 Operations = dict[str, Callable[..., Any]]
+Pass = Literal["forward", "backward"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ class Verdict:
 
 @dataclass
 class Registry:
-    """The backends, best first."""
+    """The backends, best first. failed: by backend, operation and pass, how it failed."""
 
     backends: list[Backend] = field(default_factory=list)
-    failed: dict[tuple[str, str], str] = field(default_factory=dict)
+    failed: dict[tuple[str, str, Pass], str] = field(default_factory=dict)
     _only: ContextVar[tuple[str, ...] | None] = field(
         default_factory=lambda: ContextVar("only", default=None)
     )
@@ -104,7 +106,9 @@ class Registry:
         only = self._only.get()
         if only is not None and backend.name not in only:
             return f"left out: only {', '.join(only)} asked for"
-        failure = self.failed.get((backend.name, request.operation))
+        failure = self.failed.get((backend.name, request.operation, "forward"))
+        if failure is None and "gradient" in request.extras:
+            failure = self.failed.get((backend.name, request.operation, "backward"))
         return failure or backend.refuses(request)
 
     def verdicts(self, request: Request) -> list[Verdict]:
@@ -144,16 +148,18 @@ class Registry:
             f"{request.dtype}. " + "; ".join(reasons) + "."
         )
 
-    def fail(self, name: str, request: Request, error: Exception) -> str:
+    def fail(self, name: str, request: Request, error: Exception, way: Pass = "forward") -> str:
         """Remembers a failure, says so once, and returns how it reads in a report."""
-        text = f"failed: {type(error).__name__}: {error}".strip()
-        if (name, request.operation) not in self.failed:
-            self.failed[name, request.operation] = text
+        failed = "failed" if way == "forward" else "its backward failed"
+        text = f"{failed}: {type(error).__name__}: {error}".strip()
+        if (name, request.operation, way) not in self.failed:
+            self.failed[name, request.operation, way] = text
             log.warning(
-                "Attention backend %s cannot run %s here and is left out from now on; the next "
+                "Attention backend %s cannot run %s here and is left out %sfrom now on; the next "
                 "one takes over, with the same result. %s on %s, widths %s: %s",
                 name,
-                request.operation,
+                request.operation if way == "forward" else f"the gradients of {request.operation}",
+                "" if way == "forward" else "where they are needed, ",
                 request.dtype,
                 request.device,
                 request.widths,

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import sdpa, triton_kernels
+from .backends import REGISTRY
 from .eager import Masks, Source
-from .registry import log
+from .registry import Request
 from .triton_tiles import MOMENTS, Tiles, power, target, tiles
 
 LOG2E = 1 / math.log(2)
@@ -46,7 +47,8 @@ def reference_attention(
     biases = [_bias(key_mask, per_key), None]
     scale = 1 / (math.sqrt(q.shape[-1]) * temperature)
     out, averages = _Attention.apply(
-        again, scale, strength, moments, biases, q, k_ref, v_ref, q, k, v
+        "reference_attention",
+        *(again, scale, strength, moments, biases, q, k_ref, v_ref, q, k, v),
     )
     return out, None if moments is None else averages
 
@@ -55,7 +57,12 @@ def joint_attention(
     sources: Sequence[Source], temperature: float = 1.0, key_masks: Masks = None
 ) -> Tensor:
     """See `eager.joint_attention`."""
-    masks = key_masks or [None] * len(sources)
+    return _joint("joint_attention", sources, temperature, key_masks)
+
+
+def _joint(operation: str, sources: Sequence[Source], temperature: float, masks: Masks) -> Tensor:
+    """The same on behalf of an operation."""
+    masks = masks or [None] * len(sources)
 
     def again(*flat):
         triples = list(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
@@ -64,7 +71,7 @@ def joint_attention(
     scale = 1 / (math.sqrt(sources[0][0].shape[-1]) * temperature)
     biases = [_bias(mask, None) for mask in masks]
     flat = [t for source in sources for t in source]
-    return _Attention.apply(again, scale, 0.0, None, biases, *flat)[0]
+    return _Attention.apply(operation, again, scale, 0.0, None, biases, *flat)[0]
 
 
 def mixture_attention(
@@ -78,7 +85,8 @@ def mixture_attention(
     flat = [t for expert in experts for t in expert]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (weights, *flat)):
         return sum(
-            weights[:, None, :, i, None] * joint_attention([expert], temperature, [masks[i]])
+            weights[:, None, :, i, None]
+            * _joint("mixture_attention", [expert], temperature, [masks[i]])
             for i, expert in enumerate(experts)
         )
     scale = 1 / (math.sqrt(flat[0].shape[-1]) * temperature)
@@ -94,18 +102,19 @@ def flow_of_attention(
 ) -> Tensor:
     """See `eager.flow_of_attention`: the coordinates are the values."""
     values = coordinates.expand(*k_ref.shape[:2], -1, -1)
-    return joint_attention([(q, k_ref, values)], tau, [key_mask]).mean(1)
+    return _joint("flow_of_attention", [(q, k_ref, values)], tau, [key_mask]).mean(1)
 
 
 class _Attention(torch.autograd.Function):
     """One softmax over all sources; the first carries strength and moments.
 
-    again: the same by torch, for a backward that cannot run here.
+    operation: what asked for it. again: the same by torch, for a backward that cannot run here.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
+        operation: str,
         again: Again,
         scale: float,
         strength: float,
@@ -117,33 +126,41 @@ class _Attention(torch.autograd.Function):
         table = _table(moments)
         out, averages, log_sums = _forward(scale, strength, table, biases, flat)
         ctx.save_for_backward(out, averages, log_sums, table, *flat)
-        ctx.again, ctx.scale, ctx.strength, ctx.biases = again, scale, strength, biases
+        ctx.operation, ctx.again = operation, again
+        ctx.scale, ctx.strength, ctx.biases = scale, strength, biases
         ctx.count = 0 if moments is None else moments.shape[-1]
         return out, averages[..., : ctx.count].to(out.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_averages: Tensor) -> tuple[Tensor | None, ...]:
-        flat = ctx.saved_tensors[4:]
+        if ("triton", ctx.operation, "backward") in REGISTRY.failed:
+            return None, None, None, None, None, None, *_by_torch(ctx, grad, grad_averages)
         try:
             grads = _backward(ctx, grad, grad_averages)
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:
-            log.warning(
-                "The Triton attention has no backward here; torch's takes over, with the same "
-                "result. %s on %s: %s: %s",
-                grad.dtype,
-                grad.device,
-                type(error).__name__,
-                error,
-            )
-            with torch.enable_grad():
-                inputs = [t.detach().requires_grad_() for t in flat]
-                outs = ctx.again(*inputs)
-            given = (grad, grad_averages)[: len(outs)]
-            grads = torch.autograd.grad(outs, inputs, given, allow_unused=True)
-        return None, None, None, None, None, *grads
+            REGISTRY.fail("triton", _request(ctx, grad), error, "backward")
+            grads = _by_torch(ctx, grad, grad_averages)
+        return None, None, None, None, None, None, *grads
+
+
+def _request(ctx: Any, grad: Tensor) -> Request:
+    """What a backward that failed was asked for."""
+    flat = ctx.saved_tensors[4:]
+    widths, keys = (flat[0].shape[3], flat[2].shape[3]), tuple(k.shape[2] for k in flat[1::3])
+    extras = frozenset({"gradient"})
+    return Request(ctx.operation, grad.device, grad.dtype, widths, grad.shape[2], keys, extras)
+
+
+def _by_torch(ctx: Any, grad: Tensor, grad_averages: Tensor) -> Sequence[Tensor | None]:
+    """The gradients of a call whose forward ran here and whose backward cannot."""
+    with torch.enable_grad():
+        inputs = [t.detach().requires_grad_() for t in ctx.saved_tensors[4:]]
+        outs = ctx.again(*inputs)
+    given = (grad, grad_averages)[: len(outs)]
+    return torch.autograd.grad(outs, inputs, given, allow_unused=True)
 
 
 def _close(t: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Who runs a call, why, and what happens when a backend fails or a shape is wrong."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,21 @@ def test_a_failure_falls_back_and_is_said_once(caplog):
     first, second = picked.verdicts(REQUEST)
     assert not first.runs and "no kernel image" in first.reason
     assert second.runs
+
+
+def test_a_failed_backward_leaves_out_calls_with_gradients_only(caplog):
+    picked = registry(("a", None, lambda x: x), ("b", None, lambda x: x + 1))
+    learning = replace(REQUEST, extras=frozenset({"gradient"}))
+    with caplog.at_level(logging.WARNING, logger="mannequin"):
+        for _ in range(3):
+            picked.fail("a", learning, RuntimeError("out of registers"), "backward")
+    assert len(caplog.records) == 1
+    assert "the gradients of joint_attention" in caplog.text
+    assert picked.run(learning, 1) == 2
+    assert (
+        "its backward failed: RuntimeError: out of registers" in picked.verdicts(learning)[0].reason
+    )
+    assert picked.run(REQUEST, 1) == 1
 
 
 def test_out_of_memory_is_the_callers():

@@ -31,7 +31,7 @@ def interpret(*options: str, examples: int) -> None:
 
 
 def test_interpreted():
-    interpret("-k", "fails or many or equals or (torchs and (8 or 40 or 160))", examples=3)
+    interpret("-k", "fail or many or equals or (torchs and (8 or 40 or 160))", examples=3)
 
 
 @pytest.mark.slow

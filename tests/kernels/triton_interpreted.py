@@ -17,6 +17,7 @@ from triton.runtime import interpreter
 
 from mannequin.kernels import eager, merged
 from mannequin.kernels import triton as fused
+from mannequin.kernels.backends import REGISTRY
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "30"))
 LENGTHS = st.one_of(st.sampled_from([1, 4, 64, 77, 128]), st.integers(1, 70))
@@ -103,17 +104,42 @@ def test_no_worse_than_twice_torchs_error(d, dtype):
         assert (ours - exact).norm() <= 2 * (torchs - exact).norm() + 1e-7 * exact.norm()
 
 
-def test_a_backward_that_fails_is_done_by_torch(monkeypatch, caplog):
+def test_a_backward_that_fails_is_done_by_torch_and_is_said_once(monkeypatch, caplog):
+    """Three layers run forward first, as in a network; then the next step begins."""
+    tries = []
+
     def broken(*args):
+        tries.append(args)
         raise RuntimeError("out of registers")
 
     monkeypatch.setattr(fused, "_backward", broken)
+    monkeypatch.setattr(REGISTRY, "failed", {})
     inputs = [torch.randn(1, 1, n, 8, requires_grad=True) for n in (5, 6, 6, 7, 7)]
     grads = []
     with caplog.at_level(logging.WARNING, logger="mannequin"):
         for module in (fused, eager):
-            out, mass = module.reference_attention(*inputs, torch.ones(7, 1))
-            grads.append(torch.autograd.grad(out.square().sum() + mass.sum(), inputs))
+            layers = [module.reference_attention(*inputs, torch.ones(7, 1)) for _ in range(3)]
+            total = sum(out.square().sum() + mass.sum() for out, mass in layers)
+            grads.append(torch.autograd.grad(total, inputs))
+    assert len(tries) == len(caplog.records) == 1
+    assert "the gradients of reference_attention" in caplog.text
     assert "out of registers" in caplog.text
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("operation", ["mixture_attention", "flow_of_attention"])
+def test_a_failed_backward_is_remembered_under_what_was_asked_for(monkeypatch, operation):
+    def broken(*args):
+        raise RuntimeError("out of registers")
+
+    monkeypatch.setattr(fused, "_backward", broken)
+    monkeypatch.setattr(REGISTRY, "failed", {})
+    q, k = (torch.randn(1, 1, n, 8, requires_grad=True) for n in (5, 7))
+    calls = {
+        "mixture_attention": lambda: fused.mixture_attention([(q, k, k)], torch.ones(1, 5, 1)),
+        "flow_of_attention": lambda: fused.flow_of_attention(q, k, torch.rand(7, 2)),
+    }
+    calls[operation]().square().sum().backward()
+    assert q.grad.isfinite().all() and q.grad.any()
+    assert list(REGISTRY.failed) == [("triton", operation, "backward")]
