@@ -8,21 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.ldm.modules.attention as comfy_attention
 import torch
 from torch import Tensor, nn
 
-from ..kernels.offered import offer
-from ..methods.site import Features, Method, Site, Step
+from ..methods.site import Features, Method, Step
+from .comfy_attention import Block, hooked, layer_of
 from .sites import Call, check_references
 
 METHODS = "mannequin_methods"
 SAMPLING = "mannequin_sampling"
-LAYER_INPUT = "mannequin_layer_input"
 REFERENCES = "mannequin_references"
 SEED_OF_REFERENCE_NOISE = 0
-
-Block = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ def features(
     bank: Features = {}
 
     def keep(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]):
-        bank[_layer(patched.reference_layers, extra)] = n
+        bank[layer_of(patched.reference_layers, extra)] = n
         if len(bank) == patched.reference_sites:
             raise _Complete
         return n, context, value
@@ -194,73 +190,6 @@ def as_denoiser_input(latents: Tensor, sampling: Any, sigma: Tensor, channels: i
         rest = torch.cat([torch.zeros_like(latents[:, :1]), latents], 1)
         x = torch.cat([x, rest[:, : channels - x.shape[1]]], 1)
     return x
-
-
-def hooked(options: dict[str, Any], layers: dict[Block, str], call: Call) -> dict[str, Any]:
-    """transformer_options for one denoiser call, with the call's hooks chained to what is there.
-
-    Another pack's replacement of an attention is called as before, except where a method has to
-    compute that attention itself (`Method.attends`).
-    """
-
-    def site(extra: dict[str, Any]) -> Site:
-        grid = tuple(extra["activations_shape"][-2:])
-        return Site("self", _layer(layers, extra), extra["n_heads"], grid, call.step)
-
-    def context(n: Tensor, keys: Tensor, values: Tensor, extra: dict[str, Any]):
-        extra[LAYER_INPUT] = n
-        here = site(extra)
-        for method in call.methods:
-            n, keys, values = method.context(n, keys, values, here)
-        return n, keys, values
-
-    def output(n: Tensor, extra: dict[str, Any]) -> Tensor:
-        return call.output(extra[LAYER_INPUT], n, site(extra))
-
-    def attention_over(previous: Callable[..., Tensor] | None) -> Callable[..., Tensor]:
-        def attend(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
-            here = site(extra)
-            ours = call.attention(here)
-            if ours is None:
-                return (previous or _plain_attention)(q, k, v, extra)
-            heads = (t.unflatten(-1, (here.heads, -1)).transpose(1, 2) for t in (q, k, v))
-            return ours(*heads).transpose(1, 2).flatten(2)
-
-        return attend
-
-    patches = dict(options.get("patches", {}))
-    patches["attn1_patch"] = [*patches.get("attn1_patch", []), context]
-    patches["attn1_output_patch"] = [*patches.get("attn1_output_patch", []), output]
-    out = {**options, "patches": patches}
-    if any(type(method).attends is not Method.attends for method in call.methods):
-        replaced = dict(options.get("patches_replace", {}))
-        there = replaced.get("attn1", {})
-        blocks = {*layers, *there}
-        replaced["attn1"] = {block: attention_over(there.get(block)) for block in blocks}
-        out["patches_replace"] = replaced
-    return out
-
-
-def _plain_attention(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
-    return comfy_attention.optimized_attention(
-        q, k, v, extra["n_heads"], attn_precision=extra["attn_precision"], transformer_options=extra
-    )
-
-
-def _chosen_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """What the user chose for ComfyUI (sage, flash, xformers ...), [B, H, N, d] as in kernels."""
-    return comfy_attention.optimized_attention(
-        q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True
-    )
-
-
-offer("comfy", _chosen_attention)
-
-
-def _layer(layers: dict[Block, str], extra: dict[str, Any]) -> str:
-    layer = layers[extra["block"]]
-    index = extra["block_index"]
-    return f"{layer}.{index}" if index else layer
 
 
 def denoised_hook(method: Method) -> Callable[[dict[str, Any]], Tensor]:

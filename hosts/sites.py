@@ -21,22 +21,27 @@ class Call:
         h, w = self.size
         return _halve(h, level), _halve(w, level)
 
-    def context(self, n: Tensor, site: Site) -> tuple[Tensor, Tensor, Tensor]:
-        keys = values = n
-        for method in self.methods:
+    def at(self, kind: str) -> list[Method]:
+        """The methods that have to do with this kind of attention."""
+        return [method for method in self.methods if kind in method.kinds]
+
+    def context(
+        self, n: Tensor, keys: Tensor, values: Tensor, site: Site
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        for method in self.at(site.kind):
             n, keys, values = method.context(n, keys, values, site)
         return n, keys, values
 
     def attention(self, site: Site) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         """What replaces the attention here: the last method that wants to, told of the others."""
-        attending = [method for method in self.methods if method.attends(site)]
+        attending = [method for method in self.at(site.kind) if method.attends(site)]
         if not attending:
             return None
         *others, last = attending
         return lambda q, k, v: last.attend(q, k, v, site, others)
 
     def output(self, n_in: Tensor, n_out: Tensor, site: Site) -> Tensor:
-        for method in self.methods:
+        for method in self.at(site.kind):
             n_out = method.output(n_in, n_out, site)
         return n_out
 

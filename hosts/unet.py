@@ -91,10 +91,8 @@ class SiteUNet:
                 raise _Complete
         site = Site(kind, layer, attn.heads, call.grid(level), call.step)
         n_in = n
-        if kind == "self":
-            n, keys, values = call.context(n, site)
-        else:
-            keys = values = text
+        keys = values = n if kind == "self" else text
+        n, keys, values = call.context(n, keys, values, site)
         q, k, v = (
             project(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
             for project, x in ((attn.to_q, n), (attn.to_k, keys), (attn.to_v, values))

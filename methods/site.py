@@ -52,10 +52,12 @@ class Method:
 
     A host skips what a method does not override, so an inactive method costs nothing and leaves
     the result bit-identical. shows_references: whether the method lets the generator look at
-    pictures, without which a person model is not to be sampled.
+    pictures, without which a person model is not to be sampled. kinds: the attention layers whose
+    hooks are called, "self", "cross" or both.
     """
 
     shows_references = False
+    kinds: tuple[str, ...] = ("self",)
 
     def reference_shapes(self) -> Sequence[tuple[int, int, int]]:
         """What `prepare` feeds the reference network, (pictures, h, w) each; for the memory that
