@@ -30,9 +30,9 @@ from .vocabulary import TEXT
 
 SEED = 1
 BODY_SETS, PORTRAITS, HELDOUT_SETS, HELDOUT_PORTRAITS = 2624, 3072, 256, 128
-STEPS, DECAY = 40_000, 0.2
+STEPS, DECAY = 12_000, 0.2
 WIDTHS = (48, 96, 128)
-SHARES = {"body": 0.2, "face": 0.5, "hand": 0.3}
+SHARES = {"body": 0.12, "face": 0.65, "hand": 0.23}
 COUNTS = {"body": 4, "face": 12, "hand": 12}
 NOISE = Recipe(pure_noise=0.35, noise_mean=0.5)
 OUTSIDE = 0.15
