@@ -1,0 +1,179 @@
+"""What personalises a frozen model: PVA's branch, its identity encoder and a learned word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .identity import IdentityEncoder, Resampler
+from .pva import ROOMS, FaceEmbedding, Projections
+
+WORD = "<new1>"
+VECTORS, RESAMPLER = "vectors", "resampler"
+
+
+@dataclass(frozen=True)
+class PersonAdapter:
+    """config: what it was made for and how it is built, see `new_adapter`. tensors:
+    `branch.LAYER.to_q | to_k | to_v`, `identity.*` and, when a word was learned, `word`.
+    consent, provenance: what its file says about the person and the making. faces: the person's
+    face vectors [R, T, D], kept so that a personal adapter needs no pictures.
+    """
+
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    consent: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def personal(self) -> bool:
+        """Whether it was tuned for one person."""
+        return bool(self.config.get("personal"))
+
+    @property
+    def word(self) -> Tensor | None:
+        """The learned vector of WORD, [width of the word embeddings]."""
+        return self.tensors.get("word")
+
+    @property
+    def vectors(self) -> Tensor | None:
+        """The person's own face vectors, [R, T, D]."""
+        return self.tensors.get("vectors")
+
+    def branch(self, base: Mapping[str, Projections]) -> dict[str, Projections]:
+        """Q', K', V' per layer; what the file lacks (IP-Adapter has no queries) is the base's.
+
+        base: the model's own cross-attentions. Raises ValueError when the layers are not the
+        model's.
+        """
+        self._check(base)
+        out: dict[str, Projections] = {}
+        for layer, own in base.items():
+            kept = (self.tensors.get(f"branch.{layer}.{room}") for room in ROOMS)
+            out[layer] = Projections(
+                *(
+                    getattr(own, room) if t is None else t.float()
+                    for room, t in zip(ROOMS, kept, strict=True)
+                )
+            )
+        return out
+
+    def _check(self, base: Mapping[str, Projections]) -> None:
+        stored = {
+            tuple(name.removeprefix("branch.").rsplit(".", 1)): tuple(t.shape)
+            for name, t in self.tensors.items()
+            if name.startswith("branch.")
+        }
+        layers = {layer for layer, _ in stored}
+        wrong = [
+            f"{layer}.{room} {list(shape)} against {list(getattr(base[layer], room).shape)}"
+            for (layer, room), shape in stored.items()
+            if layer in base and tuple(getattr(base[layer], room).shape) != shape
+        ]
+        if layers != set(base) or wrong:
+            raise ValueError(
+                f"This adapter was trained for {self.config.get('base', 'another model')} with "
+                f"{len(layers)} cross-attention layers; this model has {len(base)}"
+                + (f", and {wrong[0]} does not fit" if wrong else "")
+                + ". Use the model that it was trained for, or an adapter for this one."
+            )
+
+    def encoder(self, operations: Any = nn) -> nn.Module:
+        """The identity encoder with its weights, in float32."""
+        config = dict(self.config["identity"])
+        kind = config.pop("kind")
+        with torch.device("meta"):
+            made = {VECTORS: IdentityEncoder, RESAMPLER: Resampler}[kind](
+                **config, operations=operations
+            )
+        weights = {
+            name.removeprefix("identity."): t.float()
+            for name, t in self.tensors.items()
+            if name.startswith("identity.")
+        }
+        made.load_state_dict(weights, assign=True)
+        return made.requires_grad_(False).train(False)
+
+    @torch.no_grad()
+    def tokens(self, vectors: Tensor) -> Tensor:
+        """The identity tokens [1, T, width] of one person's vectors [R, T, D]."""
+        self.check_vectors(vectors)
+        encoder = self.encoder()
+        if self.config["identity"]["kind"] == RESAMPLER:
+            return encoder(vectors.float()).flatten(0, 1).unsqueeze(0)
+        return encoder(vectors.float().flatten(0, 1).unsqueeze(0))
+
+    def check_vectors(self, vectors: Tensor, source: str | None = None) -> None:
+        """Raises ValueError for vectors of another network than the adapter was trained with."""
+        wanted = self.config["identity"]["dimension"]
+        trained = self.config.get("embedding", "another network")
+        if vectors.shape[-1] != wanted or (source is not None and source != trained):
+            raise ValueError(
+                f"This adapter was trained with faces of {trained} ({wanted} numbers each); got "
+                f"{source or 'faces'} with {vectors.shape[-1]}. Choose that face model in Face "
+                "Encoder."
+            )
+
+    def with_tensors(self, tensors: Mapping[str, Tensor], **config: Any) -> PersonAdapter:
+        """A copy with other tensors and configuration entries."""
+        return replace(
+            self,
+            tensors={**self.tensors, **tensors},
+            config={**self.config, **config},
+        )
+
+
+def new_adapter(
+    base: Mapping[str, Projections],
+    base_name: str,
+    embedding: str,
+    dimension: int,
+    queries: int = 10,
+    layers: int = 4,
+    heads: int = 4,
+) -> PersonAdapter:
+    """An untrained adapter: Q', K', V' are copies of the text's, as in the published code.
+
+    base: the model's cross-attentions; base_name: what the model is called; embedding, dimension:
+    the network that makes the face vectors, and their length.
+    """
+    width = next(iter(base.values())).to_k.shape[1]
+    config = {
+        "family": "pva",
+        "base": base_name,
+        "embedding": embedding,
+        "identity": {
+            "kind": VECTORS,
+            "dimension": dimension,
+            "width": width,
+            "queries": queries,
+            "layers": layers,
+            "heads": heads,
+        },
+    }
+    identity = IdentityEncoder(dimension, width, queries, layers, heads)
+    tensors = {f"identity.{name}": t.detach().clone() for name, t in identity.state_dict().items()}
+    for layer, own in base.items():
+        for room in ROOMS:
+            tensors[f"branch.{layer}.{room}"] = getattr(own, room).detach().float().clone()
+    return PersonAdapter(config, tensors)
+
+
+def resolve_vectors(adapter: PersonAdapter, faces: FaceEmbedding | None) -> Tensor:
+    """The face vectors to use: the references given, or those of a personal adapter.
+
+    Raises ValueError when there are none, or when they come from another network.
+    """
+    if faces is not None:
+        adapter.check_vectors(faces.vectors, faces.source)
+        return faces.vectors
+    if adapter.vectors is None:
+        raise ValueError(
+            "Expected faces from Face Encoder: this adapter is not personal, so it cannot know "
+            "who is meant. Connect faces, or load an adapter made by Personalize Face."
+        )
+    return adapter.vectors
