@@ -19,9 +19,9 @@ VECTORS, RESAMPLER = "vectors", "resampler"
 @dataclass(frozen=True)
 class PersonAdapter:
     """config: what it was made for and how it is built, see `new_adapter`. tensors:
-    `branch.LAYER.to_q | to_k | to_v`, `identity.*` and, when a word was learned, `word`.
-    consent, provenance: what its file says about the person and the making. faces: the person's
-    face vectors [R, T, D], kept so that a personal adapter needs no pictures.
+    `branch.LAYER.to_q | to_k | to_v`, `identity.*`, when a word was learned `word`, and in a
+    personal adapter `vectors`, so that it needs no pictures. consent, provenance: what its file
+    says about the person and the making.
     """
 
     config: dict[str, Any]
