@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from .. import hosts
 from ..hosts import attention
 from .schema import CATEGORY, build
 
@@ -29,4 +30,5 @@ class AttentionBackend(io.ComfyNode):
 
     @classmethod
     def execute(cls, model=None):
+        hosts.current()  # a host offers its own attention when it is loaded
         return io.NodeOutput(attention.report(model))
