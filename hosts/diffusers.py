@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,14 @@ import torch
 from torch import Tensor
 
 from ..methods.site import Method, Step
-from . import weights
-from .networks import Autoencoder, autoencoder, unet
+from . import inpaint, weights
+from .diffusers_training import (
+    cross_attention_weights,
+    differentiable,
+    encode_text,
+    repaint_channels,
+)
+from .networks import Autoencoder, Clip, autoencoder, clip, unet
 from .sampling import SAMPLERS, SCHEDULERS, NoiseSchedule, noise_levels
 from .sampling import sample as run_sampler
 from .sites import Call, check_concat, check_references
@@ -22,33 +29,48 @@ from .unet import SiteUNet
 __all__ = [
     "SAMPLERS",
     "SCHEDULERS",
+    "cross_attention_weights",
+    "differentiable",
+    "encode_text",
     "guide",
+    "load_inpaint_model",
     "load_person_model",
     "model_config",
     "noise_table",
     "patch",
+    "repaint_channels",
     "sample",
     "sample_custom",
 ]
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
+Given = tuple[Tensor, Tensor | None]
 Guide = Callable[[Tensor, Tensor, float], Tensor]
 Callback = Callable[[int, int, Tensor], None]
 
 
 @dataclass(frozen=True)
 class PersonModel:
-    """The MODEL on the embedded engine's wires: networks, noise schedule, and what is patched."""
+    """The MODEL on the embedded engine's wires: networks, noise schedule, and what is patched.
+
+    reference: the network that sees references; None for models that read text instead.
+    """
 
     unet: SiteUNet
-    reference: SiteUNet
+    reference: SiteUNet | None
     schedule: NoiseSchedule
     config: dict[str, Any]
     methods: tuple[Method, ...] = ()
     guides: tuple[Guide, ...] = ()
 
-    def predict(self, x: Tensor, sigma: float, step: Step, concat: Tensor) -> Tensor:
-        """x0 [B, C, h, w] from the noisy x = x0 + sigma noise, for the step's batch rows."""
+    def predict(
+        self, x: Tensor, sigma: float, step: Step, concat: Tensor, text: Tensor | None = None
+    ) -> Tensor:
+        """x0 [B, C, h, w] from the noisy x = x0 + sigma noise, for the step's batch rows.
+
+        concat [B, K, h, w]: the channels beside the noisy latent. text [B, L, C]: None for models
+        that read none.
+        """
         t = torch.full((len(x),), self.schedule.timestep(sigma), dtype=torch.long)
         active = tuple(m for m in self.methods if m.active(step))
         call = Call(step, tuple(x.shape[-2:]), active)
@@ -59,9 +81,9 @@ class PersonModel:
             return self.reference.features(inputs, times, plain)
 
         for method in active:
-            method.prepare(step, run_reference)
+            method.prepare(step, run_reference if self.reference is not None else None)
         scaled = x / (sigma**2 + 1) ** 0.5
-        predicted = self.unet.forward(torch.cat([scaled, concat], 1), t, call)
+        predicted = self.unet.forward(torch.cat([scaled, concat], 1), t, call, text)
         return predicted if self.config["prediction"] == "sample" else x - sigma * predicted
 
 
@@ -69,23 +91,38 @@ def load_person_model(path: Path) -> tuple[PersonModel, Autoencoder]:
     """Reads a person model's file. Raises ValueError when it is not one."""
     with torch.inference_mode(False):
         stored = weights.read(path)
-        try:
-            model = PersonModel(
-                unet(stored, "unet"),
-                unet(stored, "unet_encoder"),
-                NoiseSchedule(zero_terminal_snr=stored.config["zero_terminal_snr"]),
-                stored.config,
-            )
-            return model, autoencoder(stored)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{path}: the weights do not fit their configuration: {error}"
-            ) from error
+        with _misfits_named(path):
+            networks = unet(stored, "unet"), unet(stored, "unet_encoder")
+            return _model(stored, *networks), autoencoder(stored)
+
+
+def load_inpaint_model(path: Path) -> tuple[PersonModel, Clip, Autoencoder]:
+    """Reads an inpainting model with a text encoder. Raises ValueError when it is not one."""
+    with torch.inference_mode(False):
+        stored = weights.read_inpaint(path)
+        with _misfits_named(path):
+            model = _model(stored, unet(stored, "unet", text_free=False), None)
+            return model, clip(stored), autoencoder(stored)
+
+
+def _model(
+    stored: weights.PersonWeights, network: SiteUNet, reference: SiteUNet | None
+) -> PersonModel:
+    schedule = NoiseSchedule(zero_terminal_snr=stored.config["zero_terminal_snr"])
+    return PersonModel(network, reference, schedule, stored.config)
+
+
+@contextmanager
+def _misfits_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit their configuration: {error}") from error
 
 
 def model_config(model: PersonModel) -> dict[str, Any]:
-    """latent_channels, downscale, latent_scale, dense_pose (see `methods.person`), and the
-    networks' own.
+    """latent_channels, downscale, latent_scale, dense_pose (see `methods.person`; None for models
+    that take none), and the networks' own.
     """
     return model.config
 
@@ -154,7 +191,8 @@ def sample_custom(
     """
     if sampler_name not in SAMPLERS:
         raise ValueError(f"Unknown sampler {sampler_name!r}: expected one of {SAMPLERS}.")
-    check_references(model.methods)
+    if model.reference is not None:
+        check_references(model.methods)
     if len(sigmas) < 2:
         return latent, latent
     samples = latent["samples"]
@@ -165,8 +203,8 @@ def sample_custom(
     scale = model.config["latent_scale"]
     start = samples * scale
     mask = _fit_mask(latent.get("noise_mask"), start)
-    concats = [_concat(model, c, len(start)) for c in (positive, negative)]
-    predict = partial(_predict, model, cfg, concats, start, noise, mask, sigmas)
+    given = _given(model, (positive, negative), start)
+    predict = partial(_predict, model, cfg, given, start, noise, mask, sigmas)
     last = start
 
     def after_step(index: int, x0: Tensor) -> None:
@@ -190,7 +228,7 @@ def sample_custom(
 def _predict(
     model: PersonModel,
     cfg: float,
-    concats: list[Tensor],
+    given: Sequence[Given],
     start: Tensor,
     noise: Tensor,
     mask: Tensor | None,
@@ -209,11 +247,13 @@ def _predict(
             mask = method.mask(mask, step)
         x = x * mask + (start + sigma * noise) * (1 - mask)
     if guided:
-        both = model.predict(torch.cat([x, x]), sigma, step, torch.cat(concats))
+        concats, texts = zip(*given, strict=True)
+        text = None if texts[0] is None else torch.cat(texts)
+        both = model.predict(torch.cat([x, x]), sigma, step, torch.cat(concats), text)
         cond, uncond = both.chunk(2)
         x0 = uncond + cfg * (cond - uncond)
     else:
-        x0 = cond = model.predict(x, sigma, step, concats[0])
+        x0 = cond = model.predict(x, sigma, step, *given[0])
     for function in model.guides:
         x0 = x - function(x - x0, x - cond, cfg)
     for method in model.methods:
@@ -222,12 +262,18 @@ def _predict(
     return x0 if mask is None else x0 * mask + start * (1 - mask)
 
 
-def _concat(model: PersonModel, conditioning: Conditioning, rows: int) -> Tensor:
-    """The channels beside the noisy latent [rows, C, h, w]."""
-    concat = conditioning[0][1].get("noise_concat")
-    channels = model.config["unet"]["in_channels"] - model.config["latent_channels"]
-    check_concat(concat, channels)
-    return _rows(concat, rows)
+def _given(model: PersonModel, conditionings: Sequence[Conditioning], start: Tensor) -> list[Given]:
+    """What the model is told beside the noise, for every row of the latent `start`."""
+    firsts = [conditioning[0] for conditioning in conditionings]
+    if model.reference is not None:
+        channels = model.config["unet"]["in_channels"] - model.config["latent_channels"]
+        for _, entries in firsts:
+            check_concat(entries.get("noise_concat"), channels)
+        return [(_rows(entries["noise_concat"], len(start)), None) for _, entries in firsts]
+    scale, width = model.config["latent_scale"], model.config["text"]["width"]
+    concats = [inpaint.concat_of(entries, start.shape, scale) for _, entries in firsts]
+    texts = [inpaint.check_text(text, width, len(start)) for text, _ in firsts]
+    return list(zip(concats, inpaint.same_length(texts), strict=True))
 
 
 def _rows(x: Tensor, rows: int) -> Tensor:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from . import prompts
+from .inpaint import CROP
 from .patches import PatchAutoencoder
+from .text import TextEncoder, WordTokenizer, make_text
 from .unet import SiteUNet
 from .weights import PersonWeights
 
@@ -17,16 +21,18 @@ from .weights import PersonWeights
 class Autoencoder:
     """The VAE on the embedded engine's wires, called as ComfyUI's.
 
-    to_latent: [B, 3, H, W], -1..1, to [B, C, h, w]; to_picture: back; downscale: H / h.
+    to_latent: [B, 3, H, W], -1..1, to [B, C, h, w]; to_picture: back; downscale: H / h. multiple:
+    what pictures are cropped to.
     """
 
     to_latent: Callable[[Tensor], Tensor]
     to_picture: Callable[[Tensor], Tensor]
     downscale: int
+    multiple: int
 
     def encode(self, image: Tensor) -> Tensor:
-        """[B, H, W, 3] 0..1 -> [B, C, H / f, W / f]; H, W cropped to multiples of f, centred."""
-        f = self.downscale
+        """[B, H, W, 3] 0..1 -> [B, C, h, w]; H, W cropped to multiples of `multiple`, centred."""
+        f = self.multiple
         height, width = image.shape[1:3]
         h, w = height // f * f, width // f * f
         if not h or not w:
@@ -41,13 +47,35 @@ class Autoencoder:
         return ((self.to_picture(latent) + 1) / 2).clamp(0, 1).movedim(1, -1)
 
 
-def unet(stored: PersonWeights, room: str) -> SiteUNet:
-    """One of the two UNets, in float32. Raises RuntimeError when weights and config differ."""
+@dataclass(frozen=True)
+class Clip:
+    """The CLIP on the embedded engine's wires, called as ComfyUI's."""
+
+    tokenizer: WordTokenizer
+    encoder: TextEncoder
+
+    def tokenize(self, text: str) -> dict[str, list[list[prompts.Token]]]:
+        """What is not known or does not fit is told in the log."""
+        return {"words": [prompts.tokens(self.tokenizer, text)]}
+
+    def encode_from_tokens_scheduled(self, tokens: dict[str, Any]) -> list[list[Any]]:
+        """CONDITIONING: [[text [1, L, C], {}]]."""
+        return [[prompts.encode(self.encoder, tokens["words"]), {"pooled_output": None}]]
+
+
+def clip(stored: PersonWeights) -> Clip:
+    """The text encoder, in float32. Raises RuntimeError when weights and configuration differ."""
+    tokenizer, encoder = make_text(stored.config["text"])
+    return Clip(tokenizer, _filled(encoder, stored, "text"))
+
+
+def unet(stored: PersonWeights, room: str, text_free: bool = True) -> SiteUNet:
+    """One of the UNets, in float32. Raises RuntimeError when weights and config differ."""
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
         network = UNet2DConditionModel(**stored.config[room])
-    return SiteUNet(_filled(network, stored, room))
+    return SiteUNet(_filled(network, stored, room), text_free)
 
 
 def autoencoder(stored: PersonWeights) -> Autoencoder:
@@ -55,10 +83,11 @@ def autoencoder(stored: PersonWeights) -> Autoencoder:
 
     Raises RuntimeError when weights and configuration differ.
     """
-    config = stored.config["vae"]
+    config, downscale = stored.config["vae"], stored.config["downscale"]
+    multiple = CROP if "text" in stored.config else downscale
     if "patch" in config:
         network = _filled(PatchAutoencoder(**config), stored, "vae")
-        return Autoencoder(network.encode, network.decode, network.patch)
+        return Autoencoder(network.encode, network.decode, network.patch, multiple)
     from diffusers import AutoencoderKL
 
     with torch.device("meta"):
@@ -67,7 +96,8 @@ def autoencoder(stored: PersonWeights) -> Autoencoder:
     return Autoencoder(
         lambda x: network.encode(x).latent_dist.mode(),
         lambda latent: network.decode(latent).sample,
-        stored.config["downscale"],
+        downscale,
+        multiple,
     )
 
 
