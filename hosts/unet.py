@@ -43,6 +43,7 @@ class SiteUNet:
         self._layers = sum(name.endswith("attn1.processor") for name in unet.attn_processors)
         levels = len(unet.config.block_out_channels)
         processors = {}
+        self._cross: dict[str, Attention] = {}
         for name in unet.attn_processors:
             where, block, attention, layer, kind = re.match(_BLOCK, name).groups()
             level = {"down": int(block or 0), "up": levels - 1 - int(block or 0)}.get(
@@ -54,8 +55,14 @@ class SiteUNet:
             if kind == "2" and text_free:
                 processors[name] = _identity
             else:
+                if kind == "2":
+                    self._cross[site] = unet.get_submodule(name.removesuffix(".processor"))
                 processors[name] = _SiteProcessor(self, site, KINDS[kind], level)
         unet.set_attn_processor(processors)
+
+    def cross_attentions(self) -> dict[str, Attention]:
+        """The cross-attention modules by layer id; none in a text-free model."""
+        return dict(self._cross)
 
     def forward(self, x: Tensor, t: Tensor, call: Call, text: Tensor | None = None) -> Tensor:
         """x [B, C, h, w], t [B] timesteps -> [B, C_out, h, w]."""

@@ -24,8 +24,8 @@ class FaceEmbedding:
     """What is known of one person's face.
 
     vectors: [R, T, D], of R pictures, T = 1 for face networks, more where the network gives tokens.
-    mirrored: the same of the mirrored pictures. source: which network made them. pictures: [R, H, W, 3], 0..1, square crops of the face.
-    faces: [R, H, W], 0..1, where in them the face is.
+    mirrored: the same of the mirrored pictures. source: which network made them. pictures:
+    [R, H, W, 3], 0..1, square crops of the face. faces: [R, H, W], 0..1, where in them the face is.
     """
 
     vectors: Tensor

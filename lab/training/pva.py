@@ -1,0 +1,301 @@
+"""`mannequin train pva-tiny`: parallel visual attention beside the frozen tiny inpainting model.
+
+What learns: Q', K', V' of every cross-attention, the identity transformer and one word. Targets
+and references are pictures of one person on different days, so that hair, beard, glasses and
+expression have to come from the words, and only the person from the references.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ...hosts.faces import FaceNet
+from ...hosts.patches import PatchAutoencoder
+from ...hosts.sampling import NoiseSchedule
+from ...hosts.sites import Call
+from ...hosts.text import TextEncoder, WordTokenizer
+from ...hosts.unet import SiteUNet
+from ...methods.identity import IdentityEncoder
+from ...methods.person_adapter import VECTORS, WORD, PersonAdapter
+from ...methods.personalize import TEMPLATE, stratified
+from ...methods.pva import PVA, ROOMS, Projections
+from ...methods.site import Step
+from ..people.portraits import FACES
+from .inpaint import OUTSIDE, PERSON_WEIGHTS, concat, inpaint_config, make_inpaint, tiny_autoencoder
+from .inpaint_data import FACE, HAIR, Pool, box_of, free_form, grow
+from .loop import Schedule, Trainer
+
+SEED = 1
+STEPS, DECAY, ROWS, RATE = 3000, 0.3, 12, 1e-3
+MOST_REFERENCES = 5
+PURE_NOISE, TEMPLATE_SHARE, MIRRORED = 0.3, 0.5, 0.25
+QUERIES, LAYERS, HEADS = 10, 4, 4
+ADAPTERS = PERSON_WEIGHTS.parent / "adapters"
+WEIGHTS = ADAPTERS / "mannequin-tiny-pva.safetensors"
+
+
+@dataclass
+class FrozenBase:
+    """The tiny inpainting model under the site contract, without gradients of its own."""
+
+    unet: SiteUNet
+    tokenizer: WordTokenizer
+    text: TextEncoder
+    vae: PatchAutoencoder
+    schedule: NoiseSchedule
+
+    def layers(self) -> dict[str, Projections]:
+        """The cross-attentions' own projections, by layer."""
+        return {
+            layer: Projections(*(getattr(attn, room).weight for room in ROOMS))
+            for layer, attn in self.unet.cross_attentions().items()
+        }
+
+    def speak(self, prompts: list[str], word: Tensor | None = None) -> Tensor:
+        """Text [B, L, W], with a learned vector for WORD."""
+        tokens = self.tokenizer(prompts)
+        embedded = self.text.embed(tokens)
+        if word is not None:
+            mine = (tokens == self.tokenizer.index[WORD]).unsqueeze(-1)
+            embedded = torch.where(mine, word.to(embedded), embedded)
+        return self.text(tokens, embedded)
+
+    def x0(self, noisy: Tensor, t: Tensor, seen: Tensor, text: Tensor, *methods: PVA) -> Tensor:
+        """The network's x0 from sqrt(a) x0 + sqrt(1 - a) noise at timesteps t [B]."""
+        step = Step(math.nan, 0.5, 0, 1, (True,) * len(noisy))
+        call = Call(step, tuple(noisy.shape[-2:]), methods)
+        return self.unet.forward(torch.cat([noisy, seen], 1), t, call, text)
+
+
+def frozen_base(path: Path) -> FrozenBase:
+    """From an exported file, or the averaged weights of a training checkpoint."""
+    config = _config(path)
+    unet, tokenizer, text = make_inpaint(config)
+    stored = load_file(path)
+    prefix = "ema." if any(k.startswith("ema.") for k in stored) else ""
+    for room, module in (("unet", unet), ("text", text)):
+        start = f"{prefix}{room}."
+        module.load_state_dict(
+            {k[len(start) :]: v.float() for k, v in stored.items() if k.startswith(start)}
+        )
+        module.requires_grad_(False).eval()
+    site_unet = SiteUNet(unet, text_free=False)
+    return FrozenBase(site_unet, tokenizer, text, tiny_autoencoder(), NoiseSchedule())
+
+
+def _config(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        written = (file.metadata() or {}).get("mannequin")
+    return json.loads(written) if written else inpaint_config()
+
+
+class Learned(nn.Module):
+    """What is trained: branch, identity transformer, word."""
+
+    def __init__(self, base: FrozenBase, dimension: int) -> None:
+        super().__init__()
+        own = base.layers()
+        width = next(iter(own.values())).to_k.shape[1]
+        self.names = {layer: layer.replace(".", "-") for layer in own}
+        self.branch = nn.ModuleDict(
+            {
+                self.names[layer]: nn.ParameterDict(
+                    {room: nn.Parameter(getattr(p, room).clone()) for room in ROOMS}
+                )
+                for layer, p in own.items()
+            }
+        )
+        self.identity = IdentityEncoder(dimension, width, QUERIES, LAYERS, HEADS)
+        index = base.tokenizer.index[WORD]
+        self.word = nn.Parameter(base.text.embed.weight[index].clone())
+
+    def projections(self) -> dict[str, Projections]:
+        return {
+            layer: Projections(*(self.branch[name][room] for room in ROOMS))
+            for layer, name in self.names.items()
+        }
+
+
+@torch.inference_mode()
+def face_vectors(net: FaceNet, pool: Pool, batch: int = 256) -> Tensor:
+    """The vector of every picture and of its mirror image, [N, 2, D]."""
+    out = []
+    for start in range(0, len(pool), batch):
+        image, _ = pool.take(torch.arange(start, min(start + batch, len(pool))))
+        picture = image.movedim(-1, 1).float() / 127.5 - 1
+        out.append(torch.stack([net(picture), net(picture.flip(-1))], 1))
+    return torch.cat(out).clone()
+
+
+def load_face_net(path: Path) -> FaceNet:
+    """The face network of an exported file."""
+    with safe_open(path, framework="pt") as file:
+        config = json.loads(file.metadata()["mannequin"])
+        stored = {k[5:]: file.get_tensor(k).float() for k in file.keys() if k.startswith("face.")}  # noqa: SIM118
+    net = FaceNet(config["widths"], config["dimension"])
+    net.load_state_dict(stored)
+    return net.eval().requires_grad_(False)
+
+
+def face_region(label: Tensor, rng: np.random.Generator) -> Tensor:
+    """What is painted of a face crop, [H, W]: the whole face dilated or its box, face and hair,
+    strokes, or everything.
+    """
+    face = (label == FACE).float()
+    head = torch.isin(label, torch.tensor([FACE, HAIR])).float()
+    size = int(rng.integers(1, 6))
+    kind = rng.choice(5, p=(0.35, 0.25, 0.15, 0.13, 0.12))
+    if kind == 4 or not face.any():
+        return torch.ones_like(face)
+    if kind == 3:
+        return free_form(*label.shape, rng)
+    if kind == 1:
+        return box_of(face > 0, size).float()
+    return grow(head if kind == 2 else face, size)
+
+
+def draw_references(
+    vectors: Tensor, person: Tensor, target: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """1 to MOST_REFERENCES other pictures of each person, some mirrored: vectors [B, R, D] and
+    which are there [B, R].
+
+    vectors: [N, 2, D]; person [B] numbers; target [B] numbers of the target among their pictures.
+    """
+    chosen = torch.zeros(len(person), MOST_REFERENCES, vectors.shape[-1])
+    present = torch.zeros(len(person), MOST_REFERENCES, dtype=torch.bool)
+    for row, (who, aim) in enumerate(zip(person.tolist(), target.tolist(), strict=True)):
+        others = [i for i in range(FACES) if i != aim]
+        count = int(rng.integers(1, MOST_REFERENCES + 1))
+        picked = rng.permutation(others)[:count]
+        sides = (rng.random(count) < MIRRORED).astype(int)
+        chosen[row, :count] = vectors[who * FACES + picked, sides]
+        present[row, :count] = True
+    return chosen, present
+
+
+class PVALoss:
+    """The base's own loss with the branch in place; timesteps in strata, a share of pure noise."""
+
+    def __init__(self, base: FrozenBase, learned: Learned, pool: Pool, vectors: Tensor) -> None:
+        self.base, self.learned, self.pool, self.vectors = base, learned, pool, vectors
+
+    def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=g)))
+        person = torch.randint(len(self.pool) // FACES, (ROWS,), generator=g)
+        target = torch.randint(FACES, (ROWS,), generator=g)
+        which = person * FACES + target
+        image, label = self.pool.take(which)
+        picture = image.movedim(-1, 1).float() / 127.5 - 1
+        region = torch.stack([face_region(one, rng) for one in label]).unsqueeze(1)
+        prompts = [
+            TEMPLATE if rng.random() < TEMPLATE_SHARE else self._caption(i, rng)
+            for i in which.tolist()
+        ]
+        base, learned = self.base, self.learned
+        with torch.no_grad():
+            x0 = base.vae.encode(picture)
+            seen = concat(base.vae, picture, region)
+        t = stratified(ROWS, 1000, g)
+        t[torch.rand(ROWS, generator=g) < PURE_NOISE] = 999
+        a = base.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+        noisy = a.sqrt() * x0 + (1 - a).sqrt() * torch.randn(x0.shape, generator=g)
+        tokens = learned.identity(*draw_references(self.vectors, person, target, rng))
+        pva = PVA(learned.projections(), tokens)
+        out = base.x0(noisy, t, seen, base.speak(prompts, learned.word), pva)
+        weight = OUTSIDE + seen[:, :1]
+        error = (out - x0).square() * weight / (1 - a + 0.2)
+        return {"total": error.sum() / weight.sum() / x0.shape[1]}
+
+    def _caption(self, index: int, rng: np.random.Generator) -> str:
+        said = self.pool.prompt(index, rng)
+        return said if rng.random() < 0.5 else said.replace("the face of a", f"photo of a {WORD}")
+
+
+def adapter_of(learned: Learned, state: dict[str, Tensor], source: str, base: str) -> PersonAdapter:
+    """The trained adapter from averaged weights."""
+    tensors = {}
+    for layer, name in learned.names.items():
+        for room in ROOMS:
+            tensors[f"branch.{layer}.{room}"] = state[f"branch.{name}.{room}"]
+    tensors |= {k: v for k, v in state.items() if k.startswith("identity.")}
+    tensors["word"] = state["word"]
+    config = {
+        "family": "pva",
+        "base": base,
+        "embedding": source,
+        "identity": {
+            "kind": VECTORS,
+            "dimension": learned.identity.enter.in_features,
+            "width": len(state["identity.term"][0]),
+            "queries": QUERIES,
+            "layers": LAYERS,
+            "heads": HEADS,
+        },
+    }
+    return PersonAdapter(config, {k: v.detach().clone() for k, v in tensors.items()})
+
+
+def train(base: FrozenBase, net: FaceNet, pool: Pool, checkpoint: Path, steps: int) -> tuple:
+    """Trains or resumes; returns trainer and what it trained."""
+    torch.manual_seed(SEED)
+    vectors = face_vectors(net, pool)
+    learned = Learned(base, vectors.shape[-1])
+    schedule = Schedule(steps, rate=RATE, decay=DECAY)
+    trainer = Trainer({"pva": learned}, schedule, checkpoint, SEED, every=120.0)
+    trainer.run(PVALoss(base, learned, pool, vectors))
+    return trainer, learned
+
+
+def export(trainer: Trainer, learned: Learned, out: Path) -> PersonAdapter:
+    """Writes the adapter in half precision, with where it comes from."""
+    averaged = trainer.averaged()["pva"]
+    adapter = adapter_of(learned, averaged, "mannequin-tiny-face", "mannequin-tiny-inpaint")
+    provenance = {
+        "made_by": "mannequin train pva-tiny",
+        "data": "synthetic people of lab/people, portraits-1, split train, from 0",
+        "licence": "Apache-2.0",
+        "seed": SEED,
+        "steps": trainer.step,
+        "training_seconds": round(trainer.seconds),
+    }
+    about = {
+        "mannequin": json.dumps(adapter.config),
+        "provenance": json.dumps(provenance),
+        "format": "pt",
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_suffix(".partial")
+    save_file({k: v.half().contiguous() for k, v in adapter.tensors.items()}, partial, about)
+    partial.replace(out)
+    return adapter
+
+
+def main(arguments: list[str]) -> None:
+    """Trains from a working folder that `train inpaint` and `train face` have filled."""
+    parser = argparse.ArgumentParser("mannequin train pva-tiny", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("out/train-tiny"))
+    parser.add_argument("--base", type=Path, required=True, help="the trained inpainting model")
+    parser.add_argument("--faces", type=Path, required=True, help="the trained face network")
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    options = parser.parse_args(arguments)
+    run(options.work, options.base, options.faces, options.out, options.steps)
+
+
+def run(work: Path, base: Path, faces: Path, out: Path, steps: int) -> None:
+    """Trains on what `work` holds and writes `out`."""
+    pool = Pool("face", work / "portraits")
+    trained = train(frozen_base(base), load_face_net(faces), pool, work / "pva.safetensors", steps)
+    export(*trained, out)
