@@ -55,14 +55,15 @@ class Resampler(nn.Module):
     """IP-Adapter's projection of image tokens ("plus" files, arXiv 2308.06721): learned latents
     read the picture's tokens in a few layers.
 
-    The names of the parameters are those of the published files. width: of the latents inside;
-    dimension: of the image tokens; out: of the model's text tokens.
+    The names of the parameters are those of the published files. width: of the latents inside,
+    inner: of their attention; dimension: of the image tokens; out: of the model's text tokens.
     """
 
     def __init__(
         self,
         dimension: int,
         width: int,
+        inner: int,
         out: int,
         latents: int,
         depth: int,
@@ -70,7 +71,6 @@ class Resampler(nn.Module):
         operations: Any = nn,
     ) -> None:
         super().__init__()
-        inner = width  # the published files: heads * 64 == width
         self.heads = inner // head_dim
         self.latents = nn.Parameter(torch.zeros(1, latents, width))
         self.proj_in = operations.Linear(dimension, width)

@@ -50,37 +50,45 @@ class PersonAdapter:
         base: the model's own cross-attentions. Raises ValueError when the layers are not the
         model's.
         """
-        self._check(base)
-        out: dict[str, Projections] = {}
-        for layer, own in base.items():
-            kept = (self.tensors.get(f"branch.{layer}.{room}") for room in ROOMS)
-            out[layer] = Projections(
-                *(
-                    getattr(own, room) if t is None else t.float()
-                    for room, t in zip(ROOMS, kept, strict=True)
-                )
-            )
-        return out
-
-    def _check(self, base: Mapping[str, Projections]) -> None:
-        stored = {
-            tuple(name.removeprefix("branch.").rsplit(".", 1)): tuple(t.shape)
-            for name, t in self.tensors.items()
-            if name.startswith("branch.")
-        }
-        layers = {layer for layer, _ in stored}
+        stored = self._stored(base)
         wrong = [
-            f"{layer}.{room} {list(shape)} against {list(getattr(base[layer], room).shape)}"
-            for (layer, room), shape in stored.items()
-            if layer in base and tuple(getattr(base[layer], room).shape) != shape
+            f"{layer}.{room} is {list(t.shape)} there and {list(getattr(base[layer], room).shape)} "
+            "here"
+            for layer, rooms in stored.items()
+            if layer in base
+            for room, t in rooms.items()
+            if t.shape != getattr(base[layer], room).shape
         ]
-        if layers != set(base) or wrong:
+        if set(stored) != set(base) or wrong:
             raise ValueError(
                 f"This adapter was trained for {self.config.get('base', 'another model')} with "
-                f"{len(layers)} cross-attention layers; this model has {len(base)}"
-                + (f", and {wrong[0]} does not fit" if wrong else "")
+                f"{len(stored)} cross-attention layers; this model has {len(base)}"
+                + (f", and {wrong[0]}" if wrong else "")
                 + ". Use the model that it was trained for, or an adapter for this one."
             )
+        return {
+            layer: Projections(
+                *(
+                    stored[layer][room].float() if room in stored[layer] else getattr(own, room)
+                    for room in ROOMS
+                )
+            )
+            for layer, own in base.items()
+        }
+
+    def _stored(self, base: Mapping[str, Projections]) -> dict[str, dict[str, Tensor]]:
+        """The branch's tensors by layer; files that only number their layers go by the order of
+        the base's.
+        """
+        out: dict[str, dict[str, Tensor]] = {}
+        for name, t in self.tensors.items():
+            if name.startswith("branch."):
+                layer, room = name.removeprefix("branch.").rsplit(".", 1)
+                out.setdefault(layer, {})[room] = t
+        if self.config.get("numbered"):
+            names = sorted(base, key=_order)
+            out = {names[int(i)] if int(i) < len(names) else i: rooms for i, rooms in out.items()}
+        return out
 
     def encoder(self, operations: Any = nn) -> nn.Module:
         """The identity encoder with its weights, in float32."""
@@ -125,6 +133,61 @@ class PersonAdapter:
             tensors={**self.tensors, **tensors},
             config={**self.config, **config},
         )
+
+
+def _order(layer: str) -> tuple[int, ...]:
+    """Down, up, middle, as diffusers lists a UNet's attentions."""
+    where, *numbers = layer.split(".")
+    return ("down", "up", "mid").index(where), *map(int, numbers)
+
+
+def image_prompt_adapter(tensors: Mapping[str, Tensor]) -> PersonAdapter:
+    """IP-Adapter's "plus" files (arXiv 2308.06721) as the starting point of a branch: its K' and
+    V', the model's own queries, its projection of image tokens. Used so, one softmax covers text
+    and face, which the file was not trained for: expect to tune it (our design).
+
+    tensors: `image_proj.*` and `ip_adapter.N.to_k_ip.weight`, `to_v_ip`. Raises ValueError for
+    other files, the plain ones without a resampler among them.
+    """
+    start, rooms = "ip_adapter.", {"to_k_ip.weight": "to_k", "to_v_ip.weight": "to_v"}
+    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith(start)})
+    latents = tensors.get("image_proj.latents")
+    if not numbers or latents is None:
+        raise ValueError(
+            "Expected an adapter of this pack or an IP-Adapter plus file (plus-face for faces); "
+            f"got a file with {', '.join(sorted({n.split('.')[0] for n in tensors})[:4])}. "
+            "Choose another file."
+        )
+    width, dimension = tensors["image_proj.proj_in.weight"].shape
+    out = tensors["image_proj.proj_out.weight"].shape[0]
+    depth = 1 + max(
+        int(name.split(".")[2]) for name in tensors if name.startswith("image_proj.layers.")
+    )
+    kept = {
+        f"identity.{name.removeprefix('image_proj.')}": t
+        for name, t in tensors.items()
+        if name.startswith("image_proj.")
+    }
+    for place, number in enumerate(numbers):
+        for theirs, ours in rooms.items():
+            kept[f"branch.{place}.{ours}"] = tensors[f"{start}{number}.{theirs}"]
+    inner = tensors["image_proj.layers.0.0.to_q.weight"].shape[0]
+    config = {
+        "family": "ip-adapter",
+        "base": {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}.get(out, f"a width of {out}"),
+        "embedding": f"clip-vision-{dimension}",
+        "numbered": True,
+        "identity": {
+            "kind": RESAMPLER,
+            "dimension": dimension,
+            "width": width,
+            "inner": inner,
+            "out": out,
+            "latents": latents.shape[1],
+            "depth": depth,
+        },
+    }
+    return PersonAdapter(config, kept)
 
 
 def new_adapter(

@@ -30,18 +30,18 @@ class Base:
 
     predict: (x = x0 + sigma noise [B, C, h, w], sigma [B], text [B, L, W], concat or None, methods)
     to x0, with gradients to the methods' own tensors. speak: (prompts, vector of WORD or None) to
-    text. encode: pictures [B, H, W, 3], 0..1, to the latents that the model sees. sigmas: the
-    noise levels of the schedule, ascending. prediction: "sample", "epsilon" or "v". masked:
-    whether concat holds mask and masked latent. size: (height, width) of the pictures.
-    layers: the cross-attentions' own projections.
+    text. encode: pictures [B, H, W, 3], 0..1, to the latents that the model sees. paint: (pictures,
+    what is to be painted [B, H, W]) to concat; None for models that take no mask. sigmas: the
+    noise levels of the schedule, ascending. prediction: "sample", "epsilon" or "v". size: (height,
+    width) of the pictures. layers: the cross-attentions' own projections.
     """
 
     predict: Predict
     speak: Callable[[Sequence[str], Tensor | None], Tensor]
     encode: Callable[[Tensor], Tensor]
+    paint: Callable[[Tensor, Tensor], Tensor] | None
     sigmas: Tensor
     prediction: str
-    masked: bool
     size: tuple[int, int]
     layers: Mapping[str, Projections]
 
@@ -157,22 +157,21 @@ class Personalization:
         sigma = base.sigmas[stratified(rows, len(base.sigmas), g)].to(target)
         noise = torch.randn(target.shape, generator=g).to(target)
         x = target + sigma.view(-1, 1, 1, 1) * noise
-        concat = self._concat(which, g) if base.masked else None
+        concat = None if base.paint is None else base.paint(*self._hidden(which, g))
         text = base.speak([TEMPLATE] * rows, self.word)
         pva = PVA(self.branch, self.tokens[which].to(target))
         predicted = base.predict(x, sigma, text, concat, (pva,))
         self.seen = predicted.detach()[int(sigma.argmin())][None]
         return denoising_loss(predicted, target, sigma, base.prediction)
 
-    def _concat(self, which: Tensor, g: torch.Generator) -> Tensor:
-        """Mask and masked latent; the whole face is painted, and up to a tenth around it."""
-        pictures, masks = self.pictures[which], self.masks[which]
+    def _hidden(self, which: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The pictures, grey where they are to be painted, and where that is: the whole face and
+        up to a tenth of the picture around it.
+        """
         grow = int(torch.randint(1, max(2, self.base.size[1] // 10), (), generator=g))
-        region = F.max_pool2d(masks.unsqueeze(1), 2 * grow + 1, 1, grow)
-        hidden = region.movedim(1, -1)
-        masked = self.base.encode(pictures * (1 - hidden) + 0.5 * hidden)
-        mask = F.adaptive_max_pool2d(region, masked.shape[-2:]).to(masked)
-        return torch.cat([mask, masked], 1)
+        region = F.max_pool2d(self.masks[which].unsqueeze(1), 2 * grow + 1, 1, grow)[:, 0]
+        hidden = region.unsqueeze(-1)
+        return self.pictures[which] * (1 - hidden) + 0.5 * hidden, region
 
     def result(self) -> PersonAdapter:
         """The personal adapter, with the person's vectors in it."""

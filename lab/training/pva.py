@@ -10,16 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ...hosts.adapters import write_adapter
 from ...hosts.faces import FaceNet
 from ...hosts.patches import PatchAutoencoder
 from ...hosts.sampling import NoiseSchedule
@@ -270,15 +271,8 @@ def export(trainer: Trainer, learned: Learned, out: Path) -> PersonAdapter:
         "steps": trainer.step,
         "training_seconds": round(trainer.seconds),
     }
-    about = {
-        "mannequin": json.dumps(adapter.config),
-        "provenance": json.dumps(provenance),
-        "format": "pt",
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".partial")
-    save_file({k: v.half().contiguous() for k, v in adapter.tensors.items()}, partial, about)
-    partial.replace(out)
+    adapter = replace(adapter, provenance=provenance)
+    write_adapter(out, adapter)
     return adapter
 
 
