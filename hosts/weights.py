@@ -78,10 +78,7 @@ def read_inpaint(path: Path) -> PersonWeights:
     """Opens an inpainting model; as `read`. Its configuration says of pictures and references what
     a plain checkpoint's says, whose place it takes among the nodes.
     """
-    metadata, tensors = _opened(Path(path), INPAINT)
-    if "mannequin" not in metadata:
-        raise ValueError(f"{path}: expected a configuration in the metadata; got none. {AGAIN}")
-    config = _told(path, metadata["mannequin"], INPAINT)
+    config, tensors = read_kind(Path(path), INPAINT)
     lacking = [key for key in TEXT_NEEDED if key not in config["text"]]
     if lacking:
         raise ValueError(
@@ -98,6 +95,14 @@ def read_inpaint(path: Path) -> PersonWeights:
         "flow_layers": published.flow_layers(shapes),
     }
     return PersonWeights({**plain, **config}, tensors)
+
+
+def read_kind(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Configuration, and tensors by room, of a file that must say what it is; raises as `read`."""
+    metadata, tensors = _opened(path, kind)
+    if "mannequin" not in metadata:
+        raise ValueError(f"{path}: expected a configuration in the metadata; got none. {AGAIN}")
+    return _told(path, metadata["mannequin"], kind), tensors
 
 
 def _opened(path: Path, kind: Kind) -> tuple[dict[str, str], dict[str, dict[str, Tensor]]]:

@@ -11,6 +11,9 @@ CATEGORY = "Mannequin"
 
 Reference = io.Custom("MANNEQUIN_REFERENCE")
 Flow = io.Custom("MANNEQUIN_FLOW")
+FaceEmbedding = io.Custom("FACE_EMBEDDING")
+PersonAdapter = io.Custom("PERSON_ADAPTER")
+Crop = io.Custom("MANNEQUIN_CROP")
 
 NEWER = ("advanced", "search_aliases")
 
