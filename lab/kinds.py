@@ -166,6 +166,46 @@ OURS = {
         {},
         (280, 142),
     ),
+    "MannequinLoadPersonAdapter": Kind(
+        {"adapter_name": "COMBO"}, {"adapter": "PERSON_ADAPTER", "about": "STRING"}, {}, (320, 78)
+    ),
+    "MannequinParallelVisualAttention": Kind(
+        {
+            "model": "MODEL",
+            "adapter": "PERSON_ADAPTER",
+            "faces": "FACE_EMBEDDING",
+            "clip": "CLIP",
+            "strength": "FLOAT",
+            "start_percent": "FLOAT",
+            "end_percent": "FLOAT",
+            "layers": "COMBO",
+            "in_negative": "BOOLEAN",
+        },
+        {"model": "MODEL", "clip": "CLIP"},
+        {},
+        (300, 214),
+    ),
+    "MannequinPersonalizeFace": Kind(
+        {
+            "model": "MODEL",
+            "clip": "CLIP",
+            "vae": "VAE",
+            "adapter": "PERSON_ADAPTER",
+            "faces": "FACE_EMBEDDING",
+            "steps": "INT",
+            "learning_rate": "FLOAT",
+            "seed": "INT",
+        },
+        {"adapter": "PERSON_ADAPTER"},
+        {"seed": "fixed"},
+        (300, 214 + LIVE),
+    ),
+    "MannequinSavePersonAdapter": Kind(
+        {"adapter": "PERSON_ADAPTER", "name": "STRING", "consent": "COMBO", "note": "STRING"},
+        {"adapter_name": "STRING"},
+        {},
+        (300, 130),
+    ),
 }
 
 KINDS = {**CORE, **OURS}

@@ -44,6 +44,17 @@ class PersonAdapter:
         """The person's own face vectors, [R, T, D]."""
         return self.tensors.get("vectors")
 
+    def about(self) -> str:
+        """What the file says, in lines for people."""
+        said = {
+            "for": self.config.get("base", "unknown"),
+            "faces": self.config.get("embedding", "unknown"),
+            "person": "one, tuned" if self.personal else "any",
+            **self.consent,
+            **self.provenance,
+        }
+        return "\n".join(f"{name}: {value}" for name, value in said.items() if value != "")
+
     def branch(self, base: Mapping[str, Projections]) -> dict[str, Projections]:
         """Q', K', V' per layer; what the file lacks (IP-Adapter has no queries) is the base's.
 
@@ -98,22 +109,24 @@ class PersonAdapter:
             made = {VECTORS: IdentityEncoder, RESAMPLER: Resampler}[kind](
                 **config, operations=operations
             )
-        weights = {
-            name.removeprefix("identity."): t.float()
-            for name, t in self.tensors.items()
-            if name.startswith("identity.")
-        }
-        made.load_state_dict(weights, assign=True)
+        with torch.inference_mode(False):  # also for tensors that a graph made in inference mode
+            weights = {
+                name.removeprefix("identity."): t.to(torch.float32, copy=True)
+                for name, t in self.tensors.items()
+                if name.startswith("identity.")
+            }
+            made.load_state_dict(weights, assign=True)
         return made.requires_grad_(False).train(False)
 
     @torch.no_grad()
     def tokens(self, vectors: Tensor) -> Tensor:
         """The identity tokens [1, T, width] of one person's vectors [R, T, D]."""
         self.check_vectors(vectors)
-        encoder = self.encoder()
-        if self.config["identity"]["kind"] == RESAMPLER:
-            return encoder(vectors.float()).flatten(0, 1).unsqueeze(0)
-        return encoder(vectors.float().flatten(0, 1).unsqueeze(0))
+        with torch.inference_mode(False):
+            vectors = vectors.to(torch.float32, copy=True)
+            if self.config["identity"]["kind"] == RESAMPLER:
+                return self.encoder()(vectors).flatten(0, 1).unsqueeze(0)
+            return self.encoder()(vectors.flatten(0, 1).unsqueeze(0))
 
     def check_vectors(self, vectors: Tensor, source: str | None = None) -> None:
         """Raises ValueError for vectors of another network than the adapter was trained with."""

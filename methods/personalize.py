@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .person_adapter import RESAMPLER, WORD, PersonAdapter
+from .person_adapter import WORD, PersonAdapter
 from .pva import PVA, ROOMS, FaceEmbedding, Projections
 from .site import Method
 
@@ -31,7 +31,7 @@ class Base:
     predict: (x = x0 + sigma noise [B, C, h, w], sigma [B], text [B, L, W], concat or None, methods)
     to x0, with gradients to the methods' own tensors. speak: (prompts, vector of WORD or None) to
     text. encode: pictures [B, H, W, 3], 0..1, to the latents that the model sees. paint: (pictures,
-    what is to be painted [B, H, W]) to concat; None for models that take no mask. sigmas: the
+    what is to be painted [B, H, W]) to concat, None for models that take no mask. sigmas: the
     noise levels of the schedule, ascending. prediction: "sample", "epsilon" or "v". size: (height,
     width) of the pictures. layers: the cross-attentions' own projections.
     """
@@ -39,7 +39,7 @@ class Base:
     predict: Predict
     speak: Callable[[Sequence[str], Tensor | None], Tensor]
     encode: Callable[[Tensor], Tensor]
-    paint: Callable[[Tensor, Tensor], Tensor] | None
+    paint: Callable[[Tensor, Tensor], Tensor | None]
     sigmas: Tensor
     prediction: str
     size: tuple[int, int]
@@ -157,7 +157,7 @@ class Personalization:
         sigma = base.sigmas[stratified(rows, len(base.sigmas), g)].to(target)
         noise = torch.randn(target.shape, generator=g).to(target)
         x = target + sigma.view(-1, 1, 1, 1) * noise
-        concat = None if base.paint is None else base.paint(*self._hidden(which, g))
+        concat = base.paint(*self._hidden(which, g))
         text = base.speak([TEMPLATE] * rows, self.word)
         pva = PVA(self.branch, self.tokens[which].to(target))
         predicted = base.predict(x, sigma, text, concat, (pva,))
@@ -203,8 +203,3 @@ class Personalization:
 
     def _learned(self) -> dict[str, Tensor]:
         return self.tensors | ({} if self.word is None else {"word": self.word})
-
-
-def is_image_prompt(adapter: PersonAdapter) -> bool:
-    """Whether the adapter reads image tokens (IP-Adapter) rather than face vectors."""
-    return adapter.config["identity"]["kind"] == RESAMPLER

@@ -144,6 +144,15 @@ class PVA(Method):
         return made
 
 
+def layers_named(branch: Mapping[str, Projections], coarse: bool) -> dict[str, Projections]:
+    """The coarse or the fine half of a branch's layers: those of more, or of fewer, channels than
+    the middle between the extremes; what lies in between is coarse.
+    """
+    widths = {layer: own.to_q.shape[0] for layer, own in branch.items()}
+    middle = (min(widths.values()) + max(widths.values())) / 2
+    return {layer: own for layer, own in branch.items() if (widths[layer] >= middle) == coarse}
+
+
 def _attend(
     q: Tensor,
     k: Tensor,

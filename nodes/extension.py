@@ -8,9 +8,13 @@ from .flow_detail_transfer import FlowDetailTransfer
 from .flow_guided_attention import FlowGuidedAttention
 from .flow_preview import FlowPreview
 from .guidance_rescale import GuidanceRescale
+from .load_person_adapter import LoadPersonAdapter
 from .load_person_model import LoadPersonModel
+from .parallel_visual_attention import ParallelVisualAttention
 from .person_conditioning import PersonConditioning
+from .personalize_face import PersonalizeFace
 from .reference_encoder import ReferenceEncoder
+from .save_person_adapter import SavePersonAdapter
 
 
 class MannequinExtension(ComfyExtension):
@@ -25,4 +29,8 @@ class MannequinExtension(ComfyExtension):
             DiffusersScheduler,
             GuidanceRescale,
             AttentionBackend,
+            LoadPersonAdapter,
+            ParallelVisualAttention,
+            PersonalizeFace,
+            SavePersonAdapter,
         ]

@@ -18,9 +18,13 @@ NODE_IDS = {
     "MannequinFlowGuidedAttention",
     "MannequinFlowPreview",
     "MannequinGuidanceRescale",
+    "MannequinLoadPersonAdapter",
     "MannequinLoadPersonModel",
+    "MannequinParallelVisualAttention",
     "MannequinPersonConditioning",
+    "MannequinPersonalizeFace",
     "MannequinReferenceEncoder",
+    "MannequinSavePersonAdapter",
 }
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SHIPPED = ROOT / "weights" / "mannequin-tiny.safetensors"

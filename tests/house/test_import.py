@@ -24,9 +24,13 @@ NODE_IDS = {
     "MannequinFlowGuidedAttention",
     "MannequinFlowPreview",
     "MannequinGuidanceRescale",
+    "MannequinLoadPersonAdapter",
     "MannequinLoadPersonModel",
+    "MannequinParallelVisualAttention",
     "MannequinPersonConditioning",
+    "MannequinPersonalizeFace",
     "MannequinReferenceEncoder",
+    "MannequinSavePersonAdapter",
 }
 
 
