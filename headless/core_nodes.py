@@ -22,6 +22,7 @@ from .schema import (
     UploadType,
     Vae,
 )
+from .text_nodes import TEXT_NODES
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
@@ -215,4 +216,5 @@ CORE_NODES = [
     VAEEncode,
     VAEDecode,
     *SAMPLING_NODES,
+    *TEXT_NODES,
 ]

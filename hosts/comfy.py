@@ -20,7 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..methods.site import Method
-from . import comfy_weights
+from . import comfy_inpaint, comfy_weights
 from .comfy_hooks import (
     METHODS,
     Patched,
@@ -31,10 +31,29 @@ from .comfy_hooks import (
     run_preparation,
     run_sampling,
 )
+from .comfy_text import with_words
+from .comfy_training import (
+    cross_attention_weights,
+    differentiable,
+    encode_text,
+    repaint_channels,
+)
 from .comfy_weights import CONFIG, REFERENCE
 from .published import layer_ids
 
-__all__ = ["guide", "load_person_model", "model_config", "noise_table", "patch"]
+__all__ = [
+    "cross_attention_weights",
+    "differentiable",
+    "encode_text",
+    "guide",
+    "load_inpaint_model",
+    "load_person_model",
+    "model_config",
+    "noise_table",
+    "patch",
+    "repaint_channels",
+    "with_words",
+]
 
 LARGEST = {768: 768, 2048: 1024}
 
@@ -45,6 +64,11 @@ def load_person_model(path: Path) -> tuple[ModelPatcher, comfy.sd.VAE]:
     """Reads a person model's file. Raises ValueError when it is not one."""
     model, vae = comfy_weights.load(path)
     return ready(model), vae
+
+
+def load_inpaint_model(path: Path) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """Reads an inpainting model with a text encoder. Raises ValueError when it is not one."""
+    return comfy_inpaint.load(path)
 
 
 def ready(model: ModelPatcher) -> ModelPatcher:

@@ -112,11 +112,17 @@ def set_heads(unet: nn.Module, config: dict[str, Any]) -> None:
         module.n_heads, module.d_head = per_width[width], width // per_width[width]
 
 
-def load(unet: nn.Module, shape: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Fills a text-free UNet of that shape with tensors in diffusers' names. Raises RuntimeError
-    when they do not fit.
+def load(
+    unet: nn.Module, shape: dict[str, Any], tensors: dict[str, Tensor], text_free: bool = True
+) -> None:
+    """Fills a UNet of that shape with tensors in diffusers' names; a text-free one's
+    cross-attention is left out. Raises RuntimeError when they do not fit.
     """
     names = comfy.utils.unet_to_diffusers(shape)
     unet.load_state_dict(
-        {names.get(key, key): t for key, t in tensors.items() if ".attn2." not in key}
+        {
+            names.get(key, key): t
+            for key, t in tensors.items()
+            if not (text_free and ".attn2." in key)
+        }
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,18 @@ def load(path: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE]:
 
     Raises ValueError when the file is not a person model.
     """
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), misfits_named(path):
         stored = weights.read(path)
-        try:
-            return person_model(stored), autoencoder(stored)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{path}: the weights do not fit their configuration: {error}"
-            ) from error
+        return person_model(stored), autoencoder(stored)
+
+
+@contextmanager
+def misfits_named(path: Path) -> Iterator[None]:
+    """Turns PyTorch's error for weights of another shape into a ValueError that names the file."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit their configuration: {error}") from error
 
 
 def person_model(stored: weights.PersonWeights) -> comfy.model_patcher.ModelPatcher:

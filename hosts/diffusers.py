@@ -20,7 +20,7 @@ from .diffusers_training import (
     encode_text,
     repaint_channels,
 )
-from .networks import Autoencoder, Clip, autoencoder, clip, unet
+from .networks import Autoencoder, Clip, autoencoder, clip, unet, with_words
 from .sampling import SAMPLERS, SCHEDULERS, NoiseSchedule, noise_levels
 from .sampling import sample as run_sampler
 from .sites import Call, check_concat, check_references
@@ -41,6 +41,7 @@ __all__ = [
     "repaint_channels",
     "sample",
     "sample_custom",
+    "with_words",
 ]
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
@@ -272,7 +273,9 @@ def _given(model: PersonModel, conditionings: Sequence[Conditioning], start: Ten
         return [(_rows(entries["noise_concat"], len(start)), None) for _, entries in firsts]
     scale, width = model.config["latent_scale"], model.config["text"]["width"]
     concats = [inpaint.concat_of(entries, start.shape, scale) for _, entries in firsts]
-    texts = [inpaint.check_text(text, width, len(start)) for text, _ in firsts]
+    texts = [
+        inpaint.as_many(inpaint.check_text(text, width), len(start), "texts") for text, _ in firsts
+    ]
     return list(zip(concats, inpaint.same_length(texts), strict=True))
 
 

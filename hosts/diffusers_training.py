@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..methods.site import Method, Step
+from ..methods.site import Method
 from . import prompts
-from .inpaint import check_text, concat_of
+from .inpaint import as_many, check_text, concat_of
 from .sites import Call
+from .training import training_step, usable
 
 if TYPE_CHECKING:
     from .diffusers import PersonModel
@@ -58,21 +59,11 @@ def _predict(
     seen = x / (levels.square() + 1).sqrt()
     if concat is not None:
         seen = torch.cat([seen, usable(concat).expand(len(x), -1, -1, -1)], 1)
-    text = check_text(text, model.config["unet"]["cross_attention_dim"], len(x))
+    text = check_text(text, model.config["unet"]["cross_attention_dim"])
+    text = as_many(text, len(x), "texts")
     call = Call(step, tuple(x.shape[-2:]), tuple(methods))
     predicted = model.unet.forward(seen, t, call, text)
     return predicted if model.config["prediction"] == "sample" else x - levels * predicted
-
-
-def training_step(sigma: Tensor) -> Step:
-    """The one Step of a training batch with noise levels sigma [B]."""
-    mean = float(sigma.mean())
-    return Step(mean, 0.0, 0, 1, (True,) * len(sigma), (mean,))
-
-
-def usable(x: Tensor) -> Tensor:
-    """x where autograd may keep it: what was made in inference mode is copied."""
-    return x.clone() if x.is_inference() else x
 
 
 def cross_attention_weights(model: PersonModel) -> dict[str, dict[str, Tensor]]:

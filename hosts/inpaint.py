@@ -47,7 +47,7 @@ def concat_of(given: Mapping[str, Any], shape: Sequence[int], scale: float) -> T
             "InpaintModelConditioning."
         )
     cells = latent_mask(mask.reshape(-1, *mask.shape[-2:]).float().round(), (h, w))
-    parts = [_rows(cells.to(picture), rows, "masks"), _rows(picture * scale, rows, "pictures")]
+    parts = [as_many(cells.to(picture), rows, "masks"), as_many(picture * scale, rows, "pictures")]
     return torch.cat(parts, 1)
 
 
@@ -57,17 +57,17 @@ def same_length(texts: Sequence[Tensor]) -> list[Tensor]:
     return [text.repeat(1, length // text.shape[1], 1) for text in texts]
 
 
-def check_text(text: Tensor, width: int, rows: int) -> Tensor:
-    """Text [1 or B, L, C] as [B, L, C]. Raises ValueError when another text encoder made it."""
+def check_text(text: Tensor, width: int) -> Tensor:
+    """The text [B, L, width]. Raises ValueError when another text encoder made it."""
     if text.ndim != 3 or text.shape[-1] != width:
         raise ValueError(
-            f"Expected text of {width} values per token; got {text.shape[-1]}. Connect the CLIP of "
-            "Load Inpaint Model to CLIP Text Encode."
+            f"Expected text of {width} values per token; got {text.shape[-1]}. Connect the CLIP "
+            "that came with the model to CLIP Text Encode."
         )
-    return _rows(text, rows, "texts")
+    return text
 
 
-def _rows(x: Tensor, rows: int, name: str) -> Tensor:
+def as_many(x: Tensor, rows: int, name: str) -> Tensor:
     """As many rows as the latent has: repeated in turn, as RepeatLatentBatch does."""
     if rows % len(x):
         raise ValueError(

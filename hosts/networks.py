@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -49,18 +49,27 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class Clip:
-    """The CLIP on the embedded engine's wires, called as ComfyUI's."""
+    """The CLIP on the embedded engine's wires, called as ComfyUI's.
+
+    learned: words like <new1> and the embeddings [width] that they stand for.
+    """
 
     tokenizer: WordTokenizer
     encoder: TextEncoder
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
 
     def tokenize(self, text: str) -> dict[str, list[list[prompts.Token]]]:
         """What is not known or does not fit is told in the log."""
-        return {"words": [prompts.tokens(self.tokenizer, text)]}
+        return {"words": [prompts.tokens(self.tokenizer, text, self.learned)]}
 
     def encode_from_tokens_scheduled(self, tokens: dict[str, Any]) -> list[list[Any]]:
         """CONDITIONING: [[text [1, L, C], {}]]."""
         return [[prompts.encode(self.encoder, tokens["words"]), {"pooled_output": None}]]
+
+
+def with_words(clip: Clip, learned: Mapping[str, Tensor]) -> Clip:
+    """A CLIP that knows more words; the one given is left as it was."""
+    return replace(clip, learned={**clip.learned, **learned})
 
 
 def clip(stored: PersonWeights) -> Clip:

@@ -84,6 +84,11 @@ def tokens(
     return row + [(PAD, 1.0)] * (tokenizer.length - len(row))
 
 
+def word_count(row: Sequence[Token]) -> int:
+    """How many words a row of tokens says."""
+    return [token if isinstance(token, int) else UNKNOWN for token, _ in row].index(END) - 1
+
+
 def encode(encoder: TextEncoder, rows: Sequence[Sequence[Token]]) -> Tensor:
     """Rows of tokens -> [B, length, width].
 
