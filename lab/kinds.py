@@ -71,6 +71,19 @@ CORE = {
         {"noise_seed": "fixed"},
         (300, 242 + LIVE),
     ),
+    "InpaintModelConditioning": Kind(
+        {
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "vae": "VAE",
+            "pixels": "IMAGE",
+            "mask": "MASK",
+            "noise_mask": "BOOLEAN",
+        },
+        {"positive": "CONDITIONING", "negative": "CONDITIONING", "latent": "LATENT"},
+        {},
+        (280, 138),
+    ),
     "VAEDecode": Kind({"samples": "LATENT", "vae": "VAE"}, {"IMAGE": "IMAGE"}, {}, (160, 46)),
     "ImageCompositeMasked": Kind(
         {
@@ -91,6 +104,9 @@ CORE = {
 OURS = {
     "MannequinLoadPersonModel": Kind(
         {"model_name": "COMBO"}, {"model": "MODEL", "vae": "VAE"}, {}, (320, 78)
+    ),
+    "MannequinLoadInpaintModel": Kind(
+        {"model_name": "COMBO"}, {"model": "MODEL", "clip": "CLIP", "vae": "VAE"}, {}, (340, 98)
     ),
     "MannequinReferenceEncoder": Kind(
         {

@@ -8,6 +8,7 @@ from .flow_detail_transfer import FlowDetailTransfer
 from .flow_guided_attention import FlowGuidedAttention
 from .flow_preview import FlowPreview
 from .guidance_rescale import GuidanceRescale
+from .load_inpaint_model import LoadInpaintModel
 from .load_person_adapter import LoadPersonAdapter
 from .load_person_model import LoadPersonModel
 from .parallel_visual_attention import ParallelVisualAttention
@@ -29,6 +30,7 @@ class MannequinExtension(ComfyExtension):
             DiffusersScheduler,
             GuidanceRescale,
             AttentionBackend,
+            LoadInpaintModel,
             LoadPersonAdapter,
             ParallelVisualAttention,
             PersonalizeFace,

@@ -19,6 +19,7 @@ NODE_IDS = {
     "MannequinFlowPreview",
     "MannequinGuidanceRescale",
     "MannequinLoadPersonAdapter",
+    "MannequinLoadInpaintModel",
     "MannequinLoadPersonModel",
     "MannequinParallelVisualAttention",
     "MannequinPersonConditioning",

@@ -25,6 +25,7 @@ NODE_IDS = {
     "MannequinFlowPreview",
     "MannequinGuidanceRescale",
     "MannequinLoadPersonAdapter",
+    "MannequinLoadInpaintModel",
     "MannequinLoadPersonModel",
     "MannequinParallelVisualAttention",
     "MannequinPersonConditioning",

@@ -34,6 +34,7 @@ NODES = {
     "MannequinDiffusersScheduler": ("sigmas", ["model", "steps", "denoise"]),
     "MannequinGuidanceRescale": ("model", ["model", "strength"]),
     "MannequinAttentionBackend": ("report", ["model"]),
+    "MannequinLoadInpaintModel": ("model clip vae", ["model_name"]),
     "MannequinLoadPersonAdapter": ("adapter about", ["adapter_name"]),
     "MannequinParallelVisualAttention": (
         "model clip",
