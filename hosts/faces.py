@@ -7,13 +7,27 @@ non-commercial is needed. Any other embedding can take its place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import weights
+from .face_finder import Face, FaceFinder, find_faces
+
 CROP = 64
+FACES = weights.Kind(
+    "a face model",
+    "Face Encoder",
+    "models/mannequin/faces",
+    ("face", "finder"),
+    ("family", "widths", "dimension", "finder", "alike"),
+    {"family": ("mannequin-tiny-face",)},
+)
 
 
 class _Block(nn.Module):
@@ -52,3 +66,40 @@ class FaceNet(nn.Module):
         for block in self.blocks:
             h = block(h)
         return self.leave(h.flatten(1))
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """What tells people apart, and what finds their faces; float32, on the CPU.
+
+    name: of the family, by which adapters know it. alike: the cosine below which two pictures are
+    probably not of one person, see `lab/training/face.py`.
+    """
+
+    name: str
+    alike: float
+    net: FaceNet
+    finder: FaceFinder
+
+    @torch.inference_mode()
+    def embed(self, pictures: Tensor) -> Tensor:
+        """Crops [R, H, W, 3], 0..1 -> vectors [R, 1, D], not normalised."""
+        return self.net(pictures.float().movedim(-1, 1) * 2 - 1).unsqueeze(1)
+
+    def find(self, picture: Tensor) -> list[Face]:
+        """The faces of a picture [H, W, 3], 0..1, the largest first."""
+        return find_faces(self.finder, picture)
+
+
+def load_face_model(path: Path) -> FaceModel:
+    """Opens a face model. Raises ValueError naming the file, what was expected and what came."""
+    config, tensors = weights.read_kind(Path(path), FACES)
+    try:
+        net = FaceNet(config["widths"], config["dimension"])
+        finder = FaceFinder(**config["finder"])
+        for module, room in ((net, "face"), (finder, "finder")):
+            module.load_state_dict(tensors[room])
+            module.requires_grad_(False).train(False)
+        return FaceModel(config["family"], float(config["alike"]), net, finder)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: the weights do not fit their configuration: {error}") from error

@@ -1,8 +1,9 @@
-"""`mannequin train face`: two independent face-embedding networks, from synthetic people.
+"""`mannequin train face`: a face finder and two independent face-embedding networks, from synthetic
+people.
 
-"encoder" ships and feeds identity to PVA; "judge" differs in shape, loss and seed, and only ever
-measures. Both learn that the pictures of a person on different days belong together, whatever the
-expression, beard, glasses, hair, light and pose.
+"encoder" ships, beside the finder, and feeds identity to PVA; "judge" differs in shape, loss and
+seed, and only ever measures. Both learn that the pictures of a person on different days belong
+together, whatever the expression, beard, glasses, hair, light and pose.
 """
 
 import argparse
@@ -11,27 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ...hosts.face_finder import FaceFinder
 from ...hosts.faces import CROP, FaceNet
 from ...hosts.patches import PatchAutoencoder
 from ..people.portrait_shards import write_portraits
 from ..people.portraits import FACES
-from .inpaint import HELDOUT_PORTRAITS, PERSON_WEIGHTS, PORTRAITS, tiny_autoencoder
+from ..people.shards import write_shards
+from . import face_finder
+from .face_measures import calibrate, evaluate
+from .inpaint import (
+    HELDOUT_PORTRAITS,
+    HELDOUT_SETS,
+    PERSON_WEIGHTS,
+    PORTRAITS,
+    tiny_autoencoder,
+)
 from .inpaint_data import Pool
 from .loop import Schedule, Trainer
 
-STEPS, PEOPLE, PICTURES = 4000, 24, 3
-WEIGHTS = PERSON_WEIGHTS.with_name("mannequin-tiny-face.safetensors")
+STEPS, PEOPLE, PICTURES = 2000, 24, 3
+FINDER_SETS = 1024
+WEIGHTS = PERSON_WEIGHTS.parent / "faces" / "mannequin-tiny-face.safetensors"
 
 
 @dataclass(frozen=True)
 class Design:
-    """A network's shape, its loss ("margin" or "contrastive") and its seed."""
+    """A network's shape, its loss ("contrastive" or "prototypes") and its seed."""
 
     widths: tuple[int, ...]
     dimension: int
@@ -40,22 +51,25 @@ class Design:
 
 
 DESIGNS = {
-    "encoder": Design((16, 32, 64, 96, 128), 128, "margin", 1),
-    "judge": Design((24, 40, 56, 112), 96, "contrastive", 2),
+    "encoder": Design((8, 24, 48, 96, 128), 128, "contrastive", 1),
+    "judge": Design((8, 32, 56, 96), 96, "prototypes", 2),
 }
 
 
-def margin_loss(
-    embedding: Tensor, centres: Tensor, person: Tensor, margin: float = 0.2, scale: float = 20.0
-) -> Tensor:
-    """Additive cosine margin (CosFace, Wang et al. 2018, eq. 4).
+def prototype_loss(embedding: Tensor, pictures: int, tau: float = 0.1) -> Tensor:
+    """Which person of the batch a picture shows, told from the mean of every person's other
+    pictures (prototypical networks, Snell et al. 2017, eq. 2, with cosines).
 
-    Formula: cross-entropy of scale * (cos(e_i, c_j) - margin * [j is i's person]).
-    embedding [B, D]; centres [people, D]; person [B] indices.
+    embedding [people * pictures, D], a person's pictures in a row.
     """
-    cosine = F.normalize(embedding, dim=-1) @ F.normalize(centres, dim=-1).mT
-    own = F.one_hot(person, len(centres)).to(cosine)
-    return F.cross_entropy(scale * (cosine - margin * own), person)
+    e = F.normalize(embedding, dim=-1).unflatten(0, (-1, pictures))
+    whole = e.sum(1)
+    others = F.normalize(whole, dim=-1)
+    own = F.normalize(whole.unsqueeze(1) - e, dim=-1)
+    logits = e @ others.mT
+    person = torch.arange(len(e))
+    logits[person, :, person] = (e * own).sum(-1)
+    return F.cross_entropy(logits.flatten(0, 1) / tau, person.repeat_interleave(pictures))
 
 
 def contrastive_loss(embedding: Tensor, person: Tensor, tau: float = 0.1) -> Tensor:
@@ -101,8 +115,8 @@ def disturb(picture: Tensor, vae: PatchAutoencoder, g: torch.Generator) -> Tenso
 class FaceLoss:
     """One batch: PEOPLE people with PICTURES pictures each."""
 
-    def __init__(self, design: Design, net: nn.Module, centres: nn.Module, pool: Pool) -> None:
-        self.design, self.net, self.centres, self.pool = design, net, centres, pool
+    def __init__(self, design: Design, net: nn.Module, pool: Pool) -> None:
+        self.design, self.net, self.pool = design, net, pool
         self.vae = tiny_autoencoder()
 
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
@@ -112,8 +126,8 @@ class FaceLoss:
         picture = image.movedim(-1, 1).float() / 127.5 - 1
         embedding = self.net(disturb(picture, self.vae, g))
         person = people.repeat_interleave(PICTURES)
-        if self.design.loss == "margin":
-            return {"total": margin_loss(embedding, self.centres.weight, person)}
+        if self.design.loss == "prototypes":
+            return {"total": prototype_loss(embedding, PICTURES)}
         return {"total": contrastive_loss(embedding, person)}
 
 
@@ -122,69 +136,26 @@ def train(name: str, pool: Pool, checkpoint: Path, steps: int) -> tuple[Trainer,
     design = DESIGNS[name]
     torch.manual_seed(design.seed)
     net = FaceNet(design.widths, design.dimension)
-    centres = nn.Embedding(len(pool) // FACES, design.dimension)
-    trained = {"net": net, "centres": centres} if design.loss == "margin" else {"net": net}
     schedule = Schedule(steps, rate=1e-3, decay=0.5)
-    trainer = Trainer(trained, schedule, checkpoint, design.seed, every=120.0)
-    trainer.run(FaceLoss(design, net, centres, pool))
+    trainer = Trainer({"net": net}, schedule, checkpoint, design.seed, every=120.0)
+    trainer.run(FaceLoss(design, net, pool))
     net.load_state_dict(trainer.averaged()["net"])
     return trainer, net.eval()
 
 
-@torch.inference_mode()
-def evaluate(net: FaceNet, pool: Pool) -> dict[str, float]:
-    """How well held-out people are told apart.
-
-    same, other: mean cosine of pairs of one person and of two people; accepted: share of pairs of
-    one person above what 1% of the pairs of two people reach; accepted_alike: the same, where the
-    two people share gender, age and skin tone; first: share of pictures whose nearest other
-    picture is of the same person; groups: "accepted" by skin tone, gender and age.
-    """
-    image, _ = pool.take(torch.arange(len(pool)))
-    e = F.normalize(net(image.movedim(-1, 1).float() / 127.5 - 1), dim=-1)
-    cosine = e @ e.mT
-    person = torch.arange(len(pool)) // FACES
-    group = [(f["gender"], f["age"], f["skin_tone"]) for f in pool.facts]
-    kinds = {kind: i for i, kind in enumerate(sorted(set(group)))}
-    alike = torch.tensor([kinds[one] for one in group])
-    same = (person[:, None] == person).fill_diagonal_(False)
-    other = person[:, None] != person
-    near = other & (alike[:, None] == alike)
-    limit, limit_alike = (float(cosine[pairs].quantile(0.99)) for pairs in _few(other, near))
-    nearest = cosine.clone().fill_diagonal_(-2).argmax(1)
-    out: dict[str, Any] = {
-        "same": float(cosine[same].mean()),
-        "other": float(cosine[other].mean()),
-        "accepted": float((cosine[same] > limit).float().mean()),
-        "accepted_alike": float((cosine[same] > limit_alike).float().mean()),
-        "first": float((person[nearest] == person).float().mean()),
-    }
-    for key in ("skin_tone", "gender", "age"):
-        for value in sorted({f[key] for f in pool.facts}):
-            rows = torch.tensor([f[key] == value for f in pool.facts])
-            pairs = same & rows[:, None]
-            out[f"accepted_{key}_{value}"] = float((cosine[pairs] > limit).float().mean())
-    return {name: round(value, 3) for name, value in out.items()}
-
-
-def _few(*masks: Tensor) -> list[Tensor]:
-    """At most a million pairs of each mask, which is what quantile() takes."""
-    rng = np.random.default_rng(0)
-    out = []
-    for mask in masks:
-        where = mask.flatten().nonzero()[:, 0]
-        if len(where) > 1_000_000:
-            where = where[torch.from_numpy(rng.permutation(len(where))[:1_000_000])]
-        some = torch.zeros(mask.numel(), dtype=torch.bool)
-        some[where] = True
-        out.append(some.view_as(mask))
-    return out
-
-
-def export(trainer: Trainer, net: FaceNet, design: Design, people: int, out: Path) -> None:
-    """Writes `face.*` in half precision, with where it comes from."""
-    tensors = {f"face.{k}": v.to(torch.float16).contiguous() for k, v in net.state_dict().items()}
-    config = {
+def export(
+    trainer: Trainer,
+    net: FaceNet,
+    design: Design,
+    people: int,
+    out: Path,
+    finder: tuple[Trainer, FaceFinder] | None = None,
+    measured: dict[str, float] | None = None,
+) -> None:
+    """Writes `face.*`, and `finder.*` where there is one, in half precision, with where they come
+    from. measured: what `calibrate` says."""
+    rooms: dict[str, nn.Module] = {"face": net}
+    config: dict[str, Any] = {
         "family": "mannequin-tiny-face",
         "widths": list(design.widths),
         "dimension": design.dimension,
@@ -196,6 +167,19 @@ def export(trainer: Trainer, net: FaceNet, design: Design, people: int, out: Pat
         "seed": design.seed,
         "steps": trainer.step,
         "training_seconds": round(trainer.seconds),
+    }
+    if finder is not None:
+        rooms["finder"] = finder[1]
+        config["finder"] = {"widths": list(face_finder.WIDTHS)}
+        provenance["finder_steps"] = finder[0].step
+        provenance["finder_training_seconds"] = round(finder[0].seconds)
+    if measured is not None:
+        config["alike"] = measured["alike"]
+        provenance["calibration"] = measured
+    tensors = {
+        f"{room}.{k}": v.to(torch.float16).contiguous()
+        for room, module in rooms.items()
+        for k, v in module.state_dict().items()
     }
     about = {"mannequin": json.dumps(config), "provenance": json.dumps(provenance), "format": "pt"}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -210,19 +194,30 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--work", type=Path, default=Path("out/train-tiny"))
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--portraits", type=int, default=PORTRAITS, help="people to render")
+    parser.add_argument("--sets", type=int, default=FINDER_SETS, help="whole-body sets to render")
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args(arguments)
     work = options.work
     write_portraits(work / "portraits-heldout", 0, HELDOUT_PORTRAITS, "heldout")
     write_portraits(work / "portraits", 0, options.portraits, "train")
+    write_shards(work / "heldout", 0, HELDOUT_SETS, "heldout")
+    write_shards(work / "train", 0, options.sets, "train")
     run(work, options.out, options.steps)
 
 
 def run(work: Path, out: Path, steps: int) -> None:
-    """Trains both networks on what `work` holds; the judge is written beside the encoder."""
+    """Trains the networks on what `work` holds; the judge is written beside the encoder."""
     pool, unseen = Pool("face", work / "portraits"), Pool("face", work / "portraits-heldout")
     for name, design in DESIGNS.items():
         trainer, net = train(name, pool, work / f"face-{name}.safetensors", steps)
         print(json.dumps({name: evaluate(net, unseen)}), flush=True)
-        target = out if name == "encoder" else out.with_stem(f"{out.stem}-{name}")
-        export(trainer, net, design, len(pool) // FACES, target)
+        people = len(pool) // FACES
+        if name == "encoder":
+            measured = calibrate(net, unseen)
+            print(json.dumps({"calibration": measured}), flush=True)
+            finder = face_finder.train(
+                lambda: face_finder.scenes(work, "train"), work / "face-finder.safetensors"
+            )
+            export(trainer, net, design, people, out, finder, measured)
+        else:
+            export(trainer, net, design, people, out.with_stem(f"{out.stem}-{name}"))

@@ -1,11 +1,14 @@
+import json
+
 import pytest
 import torch
+from safetensors import safe_open
 
 pytest.importorskip("anny")
 
 from mannequin.hosts.faces import FaceNet
 from mannequin.lab.training import face
-from mannequin.lab.training.face import contrastive_loss, disturb, evaluate, margin_loss
+from mannequin.lab.training.face import calibrate, contrastive_loss, disturb, evaluate, margin_loss
 from mannequin.lab.training.inpaint import tiny_autoencoder
 
 PEOPLE = 4
@@ -96,3 +99,46 @@ def test_evaluation_of_a_perfect_and_of_a_blind_network():
     perfect, blind = evaluate(Perfect(), Faces(3)), evaluate(Blind(), Faces(3))
     assert perfect["accepted"] == perfect["first"] == 1
     assert blind["accepted"] == 0 and blind["same"] == blind["other"] == 1
+
+
+def test_the_limit_of_likeness_is_passed_by_one_choice_in_twenty():
+    class Scattered(torch.nn.Module):
+        """Pictures of a person lie around its own corner; now and then one lies far off."""
+
+        def forward(self, x):
+            g = torch.Generator().manual_seed(1)
+            who = torch.eye(40)[torch.arange(len(x)) // 6]
+            return who + 0.05 * torch.randn(len(x), 40, generator=g)
+
+    found = calibrate(Scattered(), Faces(40))
+    assert 0.5 < found["alike"] < 1
+    assert found["strangers_noticed"] == found["strangers_alike_noticed"] == 1
+
+    class Blind(torch.nn.Module):
+        def forward(self, x):
+            return torch.ones(len(x), 3)
+
+    assert calibrate(Blind(), Faces(4))["strangers_noticed"] == 0
+
+
+def test_the_file_holds_both_networks_and_says_where_they_come_from(tmp_path):
+    from mannequin.hosts.face_finder import FaceFinder
+    from mannequin.hosts.faces import load_face_model
+    from mannequin.lab.training import face_finder
+    from mannequin.lab.training.loop import Schedule, Trainer
+
+    design = face.DESIGNS["encoder"]
+    net, finder = FaceNet(design.widths, design.dimension), FaceFinder(face_finder.WIDTHS)
+    trainers = [
+        Trainer({"net": n}, Schedule(1), tmp_path / "none.safetensors", 0) for n in (net, finder)
+    ]
+    out = tmp_path / "face.safetensors"
+    face.export(trainers[0], net, design, 7, out, (trainers[1], finder), {"alike": 0.4})
+    model = load_face_model(out)
+    assert model.name == "mannequin-tiny-face" and model.alike == 0.4
+    picture = torch.rand(2, 64, 64, 3)
+    theirs = net(picture.movedim(-1, 1) * 2 - 1).detach()
+    assert torch.allclose(model.embed(picture)[:, 0], theirs, atol=0.02 * float(theirs.abs().max()))
+    with safe_open(out, framework="pt") as file:
+        provenance = json.loads(file.metadata()["provenance"])
+    assert provenance["licence"] == "Apache-2.0" and provenance["data"].startswith("7 synthetic")
