@@ -102,6 +102,30 @@ CORE = {
 }
 
 OURS = {
+    "MannequinFaceEncoder": Kind(
+        {
+            "image": "IMAGE",
+            "face_model": "COMBO",
+            "find_face": "COMBO",
+            "clip_vision": "CLIP_VISION",
+            "more": "FACE_EMBEDDING",
+        },
+        {"faces": "FACE_EMBEDDING", "crops": "IMAGE", "report": "STRING"},
+        {},
+        (340, 150),
+    ),
+    "MannequinMaskCrop": Kind(
+        {"image": "IMAGE", "mask": "MASK", "size": "INT", "padding": "FLOAT"},
+        {"image": "IMAGE", "mask": "MASK", "crop": "MANNEQUIN_CROP"},
+        {},
+        (260, 126),
+    ),
+    "MannequinPasteCrop": Kind(
+        {"crop": "MANNEQUIN_CROP", "painted": "IMAGE", "feather": "INT"},
+        {"image": "IMAGE"},
+        {},
+        (260, 78),
+    ),
     "MannequinLoadPersonModel": Kind(
         {"model_name": "COMBO"}, {"model": "MODEL", "vae": "VAE"}, {}, (320, 78)
     ),

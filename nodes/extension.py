@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension
 
 from .attention_backend import AttentionBackend
 from .diffusers_scheduler import DiffusersScheduler
+from .face_encoder import FaceEncoder
 from .flow_detail_transfer import FlowDetailTransfer
 from .flow_guided_attention import FlowGuidedAttention
 from .flow_preview import FlowPreview
@@ -11,7 +12,9 @@ from .guidance_rescale import GuidanceRescale
 from .load_inpaint_model import LoadInpaintModel
 from .load_person_adapter import LoadPersonAdapter
 from .load_person_model import LoadPersonModel
+from .mask_crop import MaskCrop
 from .parallel_visual_attention import ParallelVisualAttention
+from .paste_crop import PasteCrop
 from .person_conditioning import PersonConditioning
 from .personalize_face import PersonalizeFace
 from .reference_encoder import ReferenceEncoder
@@ -35,4 +38,7 @@ class MannequinExtension(ComfyExtension):
             ParallelVisualAttention,
             PersonalizeFace,
             SavePersonAdapter,
+            FaceEncoder,
+            MaskCrop,
+            PasteCrop,
         ]

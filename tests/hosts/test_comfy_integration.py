@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NODE_IDS = {
     "MannequinAttentionBackend",
     "MannequinDiffusersScheduler",
+    "MannequinFaceEncoder",
     "MannequinFlowDetailTransfer",
     "MannequinFlowGuidedAttention",
     "MannequinFlowPreview",
@@ -21,7 +22,9 @@ NODE_IDS = {
     "MannequinLoadPersonAdapter",
     "MannequinLoadInpaintModel",
     "MannequinLoadPersonModel",
+    "MannequinMaskCrop",
     "MannequinParallelVisualAttention",
+    "MannequinPasteCrop",
     "MannequinPersonConditioning",
     "MannequinPersonalizeFace",
     "MannequinReferenceEncoder",

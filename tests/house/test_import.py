@@ -20,6 +20,7 @@ sys.meta_path.insert(0, Blocker())
 NODE_IDS = {
     "MannequinAttentionBackend",
     "MannequinDiffusersScheduler",
+    "MannequinFaceEncoder",
     "MannequinFlowDetailTransfer",
     "MannequinFlowGuidedAttention",
     "MannequinFlowPreview",
@@ -27,7 +28,9 @@ NODE_IDS = {
     "MannequinLoadPersonAdapter",
     "MannequinLoadInpaintModel",
     "MannequinLoadPersonModel",
+    "MannequinMaskCrop",
     "MannequinParallelVisualAttention",
+    "MannequinPasteCrop",
     "MannequinPersonConditioning",
     "MannequinPersonalizeFace",
     "MannequinReferenceEncoder",

@@ -34,6 +34,12 @@ NODES = {
     "MannequinDiffusersScheduler": ("sigmas", ["model", "steps", "denoise"]),
     "MannequinGuidanceRescale": ("model", ["model", "strength"]),
     "MannequinAttentionBackend": ("report", ["model"]),
+    "MannequinFaceEncoder": (
+        "faces crops report",
+        ["image", "face_model", "find_face", "clip_vision", "more"],
+    ),
+    "MannequinMaskCrop": ("image mask crop", ["image", "mask", "size", "padding"]),
+    "MannequinPasteCrop": ("image", ["crop", "painted", "feather"]),
     "MannequinLoadInpaintModel": ("model clip vae", ["model_name"]),
     "MannequinLoadPersonAdapter": ("adapter about", ["adapter_name"]),
     "MannequinParallelVisualAttention": (
@@ -57,6 +63,7 @@ NODES = {
     "MannequinSavePersonAdapter": ("adapter_name", ["adapter", "name", "consent", "note"]),
 }
 OPTIONAL = {
+    "MannequinFaceEncoder": {"clip_vision", "more"},
     "MannequinParallelVisualAttention": {"faces", "clip"},
     "MannequinReferenceEncoder": {"dense_pose", "more"},
     "MannequinPersonConditioning": {"person", "garment_mask", "hand_protect_mask"},
