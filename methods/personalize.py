@@ -6,7 +6,7 @@ the model may look at; the whole face is painted; AdamW, two batches a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,13 +101,17 @@ class Personalization:
             for room in ROOMS
         }
         self.word = None if adapter.word is None else nn.Parameter(adapter.word.clone().float())
-        groups: list[dict[str, Any]] = [{"params": list(self.tensors.values()), "lr": tuning.rate}]
-        if self.word is not None:
-            groups.append({"params": [self.word], "lr": tuning.word_rate})
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=tuning.weight_decay)
+        self.optimizer = self.learn(self.tensors.values())
         self.done = 0
         self.seen: Tensor | None = None
         self._prepare()
+
+    def learn(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """AdamW over these parameters and the word, each at its rate."""
+        groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": self.tuning.rate}]
+        if self.word is not None:
+            groups.append({"params": [self.word], "lr": self.tuning.word_rate})
+        return torch.optim.AdamW(groups, weight_decay=self.tuning.weight_decay)
 
     def _prepare(self) -> None:
         """What does not change over the steps: latents, and the tokens for every target."""
@@ -159,10 +163,13 @@ class Personalization:
         x = target + sigma.view(-1, 1, 1, 1) * noise
         concat = base.paint(*self._hidden(which, g))
         text = base.speak([TEMPLATE] * rows, self.word)
-        pva = PVA(self.branch, self.tokens[which].to(target))
-        predicted = base.predict(x, sigma, text, concat, (pva,))
+        predicted = base.predict(x, sigma, text, concat, self.methods(which))
         self.seen = predicted.detach()[int(sigma.argmin())][None]
         return denoising_loss(predicted, target, sigma, base.prediction)
+
+    def methods(self, which: Tensor) -> tuple[Method, ...]:
+        """What acts on a batch of targets [B]: the branch, with each target's references."""
+        return (PVA(self.branch, self.tokens[which].to(self.latents)),)
 
     def _hidden(self, which: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
         """The pictures, grey where they are to be painted, and where that is: the whole face and

@@ -31,8 +31,8 @@ VALUES: dict[str, tuple] = {
     "beard": BEARDS,
     "glasses": GLASSES,
 }
-STEPS, BATCH, SEED = 3000, 48, 3
-WIDTHS = (16, 32, 64, 96, 128)
+STEPS, BATCH, SEED = 2000, 48, 3
+WIDTHS = (8, 24, 48, 96, 128)
 FILE = "attributes.safetensors"
 
 
