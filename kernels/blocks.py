@@ -1,7 +1,9 @@
 """The flow for the loss on a CPU: the attention map in blocks that fit the cache, never whole.
 
 With two coordinates instead of values as wide as the queries, a fused attention call does two to
-three times the needed work; here a block of the map is made, used and overwritten.
+three times the needed work; here a block of the map is made, used and overwritten. As many maps as
+torch has threads go side by side, so that every thread works on a map of its own: one product
+shared by threads costs several times as much when it is this narrow.
 """
 
 import math
@@ -12,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 2**22
-"""Numbers in a block of the map: 16 MiB in fp32."""
+BLOCK, COLUMNS = 2**17, 768
+"""Numbers in a block of one map, half a MiB in fp32, and how many keys it spans: two blocks and
+their keys fit a core's second-level cache.
+"""
 STEEP, LEAST = 35.0, -80.0
 """Logits within +-STEEP need no search for the largest. No logit below LEAST under the largest is
 told from it: its exponential would be a denormal number, which processors are slow with.
@@ -42,44 +46,62 @@ class _Maps:
 
     def __init__(self, q: Tensor, k: Tensor, scale: float, key_mask: Tensor | None) -> None:
         self.wide = torch.promote_types(q.dtype, torch.float32)
-        self.heads = q.shape[1]
         self.q, self.k = (t.flatten(0, 1).to(self.wide) for t in (q, k))
         self.count, self.n, self.m = len(self.q), q.shape[2], k.shape[2]
-        self.k_scaled = torch.cat([self.k * scale, self.k.new_ones(self.count, self.m, 1)], -1).mT
-        self.hidden = None if key_mask is None else ~key_mask
+        self.scale = scale
+        self.hidden = None
+        if key_mask is not None:
+            self.hidden = (~key_mask).repeat_interleave(q.shape[1], 0)[:, None]
         self.bound = self.q.norm(dim=-1) * self.k.norm(dim=-1).amax(-1, keepdim=True) * scale
         self.steep = self.bound.amax(-1).gt(STEEP).tolist()
+        self.beside = max(1, min(self.count, torch.get_num_threads()))
         self.buffer = self.space()
 
     def space(self) -> Tensor:
-        return self.q.new_empty(min(self.n, max(1, BLOCK // self.m)), self.m)
+        """Room for a block of all the maps that go side by side."""
+        return self.q.new_empty(self.beside * max(BLOCK, self.m))
 
-    def blocks(self, shift: Tensor, search: bool) -> Iterator[tuple[int, slice, Tensor]]:
-        """(map, rows, exp(logits - shift) [rows, M]); the last is overwritten by the next.
+    def blocks(self, shift: Tensor, search: bool) -> Iterator[tuple[slice, slice, slice, Tensor]]:
+        """(maps, rows, columns, exp(logits - shift)); the last is overwritten by the next.
 
         shift [B H, N]; search: of steep maps it is ignored and becomes the rows' largest logit.
         """
-        for i in range(self.count):
-            find = search and self.steep[i]
+        for first in range(0, self.count, self.beside):
+            maps = slice(first, min(first + self.beside, self.count))
+            steep = any(self.steep[maps])
+            find = search and steep
             if find:
-                shift[i] = 0
-            q = torch.cat([self.q[i], -shift[i, :, None]], -1)
-            k = self.k_scaled[i].contiguous()
-            hidden = None if self.hidden is None else self.hidden[i // self.heads]
-            for start in range(0, self.n, len(self.buffer)):
-                rows = slice(start, min(start + len(self.buffer), self.n))
-                a = torch.mm(q[rows], k, out=self.buffer[: rows.stop - rows.start])
-                if find:
+                shift[maps] = 0
+            q = torch.cat([self.q[maps], -shift[maps, :, None]], -1)
+            width = self.m if find else COLUMNS
+            for columns in _slices(self.m, width):
+                k = self.k[maps, columns]
+                k = torch.cat([k.mT * self.scale, torch.ones_like(k[:, :, :1].mT)], 1)
+                hidden = None if self.hidden is None else self.hidden[maps, :, columns]
+                for rows in _slices(self.n, max(1, BLOCK // k.shape[2])):
+                    a = _part(self.buffer, len(q), rows, columns)
+                    torch.bmm(q[:, rows].contiguous(), k, out=a)
+                    if find:
+                        if hidden is not None:
+                            a.masked_fill_(hidden, torch.finfo(a.dtype).min)
+                        shift[maps, rows] = a.amax(-1)
+                        a.sub_(shift[maps, rows, None])
+                    if steep:
+                        a.clamp_(min=LEAST)
+                    a.exp_()
                     if hidden is not None:
-                        a.masked_fill_(hidden, torch.finfo(a.dtype).min)
-                    shift[i, rows] = a.amax(-1)
-                    a.sub_(shift[i, rows, None])
-                if self.steep[i]:
-                    a.clamp_(min=LEAST)
-                a.exp_()
-                if hidden is not None:
-                    a.masked_fill_(hidden, 0)
-                yield i, rows, a
+                        a.masked_fill_(hidden, 0)
+                    yield maps, rows, columns, a
+
+
+def _part(space: Tensor, maps: int, rows: slice, columns: slice) -> Tensor:
+    """The beginning of a space as a block [maps, rows, columns]."""
+    shape = maps, rows.stop - rows.start, columns.stop - columns.start
+    return space[: math.prod(shape)].view(shape)
+
+
+def _slices(n: int, step: int) -> Iterator[slice]:
+    return (slice(i, min(i + step, n)) for i in range(0, n, step))
 
 
 class _Flow(torch.autograd.Function):
@@ -96,9 +118,9 @@ class _Flow(torch.autograd.Function):
     ) -> Tensor:
         maps = _Maps(q, k, scale, key_mask)
         table = torch.cat([coordinates, torch.ones_like(coordinates[:, :1])], 1).to(maps.wide)
-        sums, shift = maps.q.new_empty(maps.count, maps.n, 3), maps.bound.clone()
-        for i, rows, a in maps.blocks(shift, search=True):
-            torch.mm(a, table, out=sums[i, rows])
+        sums, shift = maps.q.new_zeros(maps.count, maps.n, 3), maps.bound.clone()
+        for some, rows, columns, a in maps.blocks(shift, search=True):
+            sums[some, rows] += torch.bmm(a, table[columns].expand(len(a), -1, -1))
         total = sums[..., 2].clamp_min(torch.finfo(maps.wide).tiny)
         out = sums[..., :2] / total[..., None]
         ctx.save_for_backward(q, k, coordinates, key_mask, out, shift + total.log())
@@ -114,11 +136,13 @@ class _Flow(torch.autograd.Function):
         weights = torch.cat([grad, -(grad * out).sum(-1, keepdim=True)], -1)
         ones = coordinates.new_ones(len(coordinates), 1)
         table = torch.cat([coordinates, ones], 1).to(maps.wide).mT.contiguous()
-        dq, dk = torch.empty_like(maps.q), torch.zeros_like(maps.k.mT.contiguous())
-        buffer = maps.space()
-        for i, rows, a in maps.blocks(log_sum, search=False):
-            ds = torch.mm(weights[i, rows], table, out=buffer[: len(a)]).mul_(a)
-            torch.mm(ds, maps.k[i], out=dq[i, rows])
-            dk[i].addmm_(maps.q[i, rows].mT, ds)
+        dq, dk = torch.zeros_like(maps.q), torch.zeros_like(maps.k.mT.contiguous())
+        space = maps.space()
+        for some, rows, columns, a in maps.blocks(log_sum, search=False):
+            ds = _part(space, len(a), rows, columns)
+            torch.bmm(weights[some, rows], table[:, columns].expand(len(a), -1, -1), out=ds)
+            ds.mul_(a)
+            dq[some, rows] += torch.bmm(ds, maps.k[some, columns])
+            dk[some, :, columns].baddbmm_(maps.q[some, rows].mT, ds)
         dq, dk = dq.mul_(ctx.scale), dk.mT * ctx.scale
         return dq.view(q.shape).to(q.dtype), dk.reshape(k.shape).to(k.dtype), None, None, None

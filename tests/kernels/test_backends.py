@@ -42,6 +42,7 @@ def test_fp64_is_kept(operation, cases):
 
 def test_blocks_smaller_than_the_map(monkeypatch, cases):
     monkeypatch.setattr(blocks, "BLOCK", 64)
+    monkeypatch.setattr(blocks, "COLUMNS", 16)
 
     @settings(max_examples=20, deadline=None)
     @given(case=cases["flow_of_attention"](dtypes=st.just(torch.float32)))
@@ -65,6 +66,7 @@ def test_blocks_with_steep_logits(monkeypatch, cases):
     for got, expected in zip(*results, strict=True):
         torch.testing.assert_close(got.double(), expected, atol=1e-3, rtol=1e-3)
     monkeypatch.setattr(blocks, "STEEP", -1.0)
+    monkeypatch.setattr(blocks, "COLUMNS", 16)
 
     @settings(max_examples=20, deadline=None)
     @given(case=cases["flow_of_attention"](dtypes=st.just(torch.float32)))
