@@ -71,13 +71,13 @@ def denoising_loss(predicted: Tensor, target: Tensor, sigma: Tensor, prediction:
     """The squared error of x0 [B, C, h, w], weighted as what the network predicts asks for.
 
     "epsilon": 1 / sigma^2, which is the error of the noise; "v": 1 + 1 / sigma^2; "sample":
-    1 / (1 - alpha + 0.2), as the tiny family is trained.
+    1 / (1 - alpha + 0.05), as the tiny family is trained.
     """
     s = sigma.square().view(-1, 1, 1, 1)
     weight = {
         "epsilon": lambda: 1 / s,
         "v": lambda: 1 + 1 / s,
-        "sample": lambda: 1 / (s / (1 + s) + 0.2),
+        "sample": lambda: 1 / (s / (1 + s) + 0.05),
     }[prediction]()
     return ((predicted - target).square() * weight).mean()
 

@@ -30,11 +30,12 @@ from .vocabulary import TEXT
 
 SEED = 1
 BODY_SETS, PORTRAITS, HELDOUT_SETS, HELDOUT_PORTRAITS = 2624, 3072, 256, 128
-STEPS, DECAY = 12_000, 0.2
+STEPS, DECAY = 40_000, 0.1
 WIDTHS = (48, 96, 128)
-SHARES = {"body": 0.12, "face": 0.65, "hand": 0.23}
+SHARES = {"body": 0.1, "face": 0.75, "hand": 0.15}
 COUNTS = {"body": 4, "face": 12, "hand": 12}
-NOISE = Recipe(pure_noise=0.35, noise_mean=0.5)
+NOISE = Recipe(pure_noise=0.15, noise_mean=0.0)
+FLOOR = 0.05  # of the noise share in the loss weight: the smaller, the more detail counts
 OUTSIDE = 0.15
 REFRESH = 250  # steps between looks for new shards
 PERSON_WEIGHTS = Path(__file__).parents[2] / "weights" / "mannequin-tiny.safetensors"
@@ -91,7 +92,7 @@ def draw_domain(g: torch.Generator) -> str:
 
 
 class InpaintLoss:
-    """Squared error of x0, weighted 1 / (1 - alpha + 0.2) and mostly inside the mask."""
+    """Squared error of x0, weighted 1 / (1 - alpha + FLOOR) and mostly inside the mask."""
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class InpaintLoss:
         words = self.text(self.tokenizer(batch.prompts))
         out = self.unet(torch.cat([noisy, seen], 1), t, words, return_dict=False)[0]
         weight = OUTSIDE + seen[:, :1]
-        error = (out - target).square() * weight / (1 - a + 0.2)
+        error = (out - target).square() * weight / (1 - a + FLOOR)
         return error.sum() / weight.sum() / target.shape[1]
 
 

@@ -149,7 +149,7 @@ def paint_region(label: Tensor, domain: str, rng: np.random.Generator) -> Tensor
     }[domain]
     subject = subjects[rng.integers(len(subjects))]
     size = int(rng.integers(1, 7))
-    kind = rng.choice(5, p=(0.3, 0.3, 0.15, 0.12, 0.13))
+    kind = rng.choice(5, p=(0.2, 0.4, 0.2, 0.1, 0.1))
     if kind == 0:
         return torch.ones_like(subject)
     if kind == 1 and subject.any():

@@ -33,7 +33,15 @@ from ...methods.personalize import TEMPLATE, stratified
 from ...methods.pva import PVA, ROOMS, Projections
 from ...methods.site import Step
 from ..people.portraits import FACES
-from .inpaint import OUTSIDE, PERSON_WEIGHTS, concat, inpaint_config, make_inpaint, tiny_autoencoder
+from .inpaint import (
+    FLOOR,
+    OUTSIDE,
+    PERSON_WEIGHTS,
+    concat,
+    inpaint_config,
+    make_inpaint,
+    tiny_autoencoder,
+)
 from .inpaint_data import FACE, HAIR, Pool, box_of, free_form, grow
 from .loop import Schedule, Trainer
 
@@ -216,7 +224,7 @@ class PVALoss:
         pva = PVA(learned.projections(), tokens)
         out = base.x0(noisy, t, seen, base.speak(prompts, learned.word), pva)
         weight = OUTSIDE + seen[:, :1]
-        error = (out - x0).square() * weight / (1 - a + 0.2)
+        error = (out - x0).square() * weight / (1 - a + FLOOR)
         return {"total": error.sum() / weight.sum() / x0.shape[1]}
 
     def _caption(self, index: int, rng: np.random.Generator) -> str:
