@@ -76,7 +76,7 @@ class SceneMaker:
         window = torch.zeros(count, MOST, 3)
         pictures, owners = [], []
         for i in range(count):
-            kind = rng.choice(6, p=(0.25, 0.27, 0.22, 0.06, 0.1, 0.1))
+            kind = rng.choice(6, p=(0.18, 0.25, 0.22, 0.05, 0.2, 0.1))
             make = (self.portrait, self.group, self.body, self.two_bodies, self.hand, self.empty)
             canvas = make[kind](height, width, rng)
             owner = canvas.owner
@@ -93,15 +93,15 @@ class SceneMaker:
     def portrait(self, height: int, width: int, rng: np.random.Generator) -> Canvas:
         """One portrait that fills the picture, or nearly."""
         side = int(min(height, width) * rng.uniform(0.75, 1.35))
-        canvas = self._place(height, width, rng)
+        canvas = self.place(height, width, rng)
         left = round((width - side) / 2 + rng.normal(0, 0.12) * width)
         top = round((height - side) / 2 + rng.normal(0, 0.12) * height)
-        self._paste_face(canvas, side, left, top, bool(rng.random() < 0.6), rng)
+        self.paste_face(canvas, side, left, top, bool(rng.random() < 0.6), rng)
         return canvas
 
     def group(self, height: int, width: int, rng: np.random.Generator) -> Canvas:
         """None to three small portraits, and hands, somewhere."""
-        canvas = self._place(height, width, rng)
+        canvas = self.place(height, width, rng)
         for _ in range(rng.integers(0, 3)):
             self._paste_hand(canvas, rng)
         count = int(rng.choice(4, p=(0.1, 0.3, 0.45, 0.15)))
@@ -115,7 +115,7 @@ class SceneMaker:
                 middle = (columns[k] + 0.5 + rng.normal(0, 0.08)) / count * width
                 left = int(middle - side / 2)
             top = int(rng.uniform(-0.15 * side, height - 0.85 * side))
-            self._paste_face(canvas, side, left, top, bool(rng.random() < 0.35), rng)
+            self.paste_face(canvas, side, left, top, bool(rng.random() < 0.35), rng)
         return canvas
 
     def body(self, height: int, width: int, rng: np.random.Generator) -> Canvas:
@@ -157,14 +157,14 @@ class SceneMaker:
         return canvas
 
     def empty(self, height: int, width: int, rng: np.random.Generator) -> Canvas:
-        return self._place(height, width, rng)
+        return self.place(height, width, rng)
 
     def _take(self, pool: Pool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """A picture [3, h, w] 0..1 and its labels."""
         image, label = pool.take(torch.tensor([int(rng.integers(len(pool)))]))
         return image[0].movedim(-1, 0).float() / 255, label[0]
 
-    def _place(self, height: int, width: int, rng: np.random.Generator) -> Canvas:
+    def place(self, height: int, width: int, rng: np.random.Generator) -> Canvas:
         """Somewhere without faces: a colour, a gradient, noise, cloth, or a stretched wall."""
         kind = rng.choice(5, p=(0.15, 0.2, 0.15, 0.25, 0.25))
         if kind == 0:
@@ -196,7 +196,7 @@ class SceneMaker:
             canvas.colour = canvas.colour.mean((1, 2), keepdim=True).expand_as(colour).clone()
         return canvas
 
-    def _paste_face(
+    def paste_face(
         self,
         canvas: Canvas,
         side: int,
