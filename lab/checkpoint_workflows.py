@@ -260,3 +260,6 @@ closely, higher when too little arrives. *Flow preview* shows where every pixel 
             *looked(reference),
         ),
     )
+
+
+CHECKPOINT_WORKFLOWS = (leffa_try_on, leffa_pose_transfer, reference_attention_sd15)

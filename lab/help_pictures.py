@@ -73,6 +73,20 @@ def load_person_model_page() -> Image.Image:
     return strip({"a picture": picture, channels: colours, "decoded again": vae.decode(latent)[0]})
 
 
+def load_inpaint_model_page(runs: Path) -> Image.Image:
+    """The same hole, filled in the words of three prompts."""
+    picture, mask = (given(f"portrait_a{kind}") for kind in ("", "_face_mask"))
+    painted = {
+        caption: read(newest(runs / f"words_{folder}", "inpaint_with_words"))
+        for caption, folder in (
+            ("laughing, black round glasses", "as_shipped"),
+            ("young man, a full beard", "beard"),
+            ("older, very dark skin", "skin"),
+        )
+    }
+    return strip({"picture": picture, "mask": mask, **painted})
+
+
 def reference_encoder_page() -> Image.Image:
     """A picture of another shape in the model's frame."""
     wide = given("person_b")[:72]
@@ -206,6 +220,7 @@ def draw(runs: Path) -> None:
     PAGES.mkdir(parents=True, exist_ok=True)
     for name, picture in (
         ("load_person_model", load_person_model_page()),
+        ("load_inpaint_model", load_inpaint_model_page(runs)),
         ("reference_encoder", reference_encoder_page()),
         ("person_conditioning", person_conditioning_page()),
         ("flow_guided_attention", flow_guided_attention_page(runs)),

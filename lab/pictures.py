@@ -22,6 +22,7 @@ WORKFLOWS = {
     "try_on": ("person_b", "garment_c"),
     "two_references": ("person_a", "person_a_second", "person_a_target_pose"),
 }
+WORDS = {"inpaint_with_words": ("portrait_a", "portrait_a_face_mask")}
 # Their weights are the user's: the thumbnail shows what goes in, and an empty frame.
 BRING = {
     "leffa_pose_transfer": ("person_a",),
@@ -47,9 +48,10 @@ def read(path: Path) -> Tensor:
 
 def thumbnail(name: str, runs: Path) -> Image.Image:
     """Inputs and, last, the result, side by side."""
-    paths = [INPUTS / f"{given}.png" for given in WORKFLOWS[name]]
+    paths = [INPUTS / f"{given}.png" for given in (WORKFLOWS | WORDS)[name]]
+    result = newest(runs, f"{name}_detail" if name in WORKFLOWS else name)
     return contact_sheet(
-        {"": torch.stack([read(p) for p in [*paths, newest(runs, f"{name}_detail")]])},
+        {"": torch.stack([read(p) for p in [*paths, result]])},
         per_row=len(paths) + 1,
         margin=0,
     )
@@ -100,7 +102,7 @@ def photograph(runs: Path) -> Image.Image:
 
 
 def main(runs: Path, photograph_runs: Path) -> None:
-    for name in WORKFLOWS:
+    for name in WORKFLOWS | WORDS:
         thumbnail(name, runs).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
     write_brought()
     DOCS.mkdir(exist_ok=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from . import browser, comfyui_server
 from .checkpoint_workflows import CHECKPOINT
+from .graph import Workflow
+from .inpaint_workflows import TINY_INPAINT
 from .workflows import TINY, WORKFLOWS
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "graphs"
@@ -35,12 +37,15 @@ def main(names: list[str]) -> None:
             for make in WORKFLOWS:
                 workflow = make()
                 if not names or workflow.name in names:
-                    runs = any(node.inputs.get("model_name") == TINY for node in workflow.nodes)
-                    draw(address, workflow.name, runs, OUT / f"{workflow.name}.jpg")
+                    models = {node.inputs.get("model_name") for node in workflow.nodes}
+                    runs = bool(models & {TINY, TINY_INPAINT})
+                    draw(address, workflow, runs)
 
 
-def draw(address: str, name: str, runs: bool, path: Path) -> None:
+def draw(address: str, workflow: Workflow, runs: bool) -> None:
     """Opens a workflow, runs it where it can, and writes what the canvas shows."""
+    name, path = workflow.name, OUT / f"{workflow.name}.jpg"
+    titles = {node.title for node in workflow.nodes}
     with browser.editor(address) as editor:
         editor.open_template(name)
         if runs:
@@ -48,7 +53,8 @@ def draw(address: str, name: str, runs: bool, path: Path) -> None:
             if status["status_str"] != "success":
                 raise SystemExit(f"{name}: {status['messages'][-1]}")
             for title in ("Flow preview", "Save result", "Save with detail"):
-                editor.shown(title)
+                if title in titles:
+                    editor.shown(title)
         editor.picture(path)
         wrong = editor.unknown() + editor.problems
     if wrong:

@@ -62,10 +62,17 @@ def attention(reference: str, strength: float = 1.0, model: Wire = MODEL) -> Col
 
 
 def sample(
-    steps: int, cfg: float, seed: int, positive: Wire, negative: Wire, latent: Wire, scheduler: str
+    steps: int,
+    cfg: float,
+    seed: int,
+    positive: Wire,
+    negative: Wire,
+    latent: Wire,
+    scheduler: str,
+    model: Wire = ATTENTION,
 ) -> Column:
     inputs = {
-        "model": ATTENTION,
+        "model": model,
         "seed": seed,
         "steps": steps,
         "cfg": cfg,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from .checkpoint_workflows import leffa_pose_transfer, leffa_try_on, reference_attention_sd15
+from .checkpoint_workflows import CHECKPOINT_WORKFLOWS
 from .graph import Lane, Node, Wire, Workflow, api, graph
+from .inpaint_workflows import INPAINT_WORKFLOWS
 from .workflow_parts import (
     DECODED,
     FLOW,
@@ -269,14 +270,7 @@ A person puts on the garment of another picture. Outside the mask every pixel st
     )
 
 
-WORKFLOWS = (
-    pose_transfer,
-    try_on,
-    two_references,
-    leffa_try_on,
-    leffa_pose_transfer,
-    reference_attention_sd15,
-)
+WORKFLOWS = (pose_transfer, try_on, two_references, *CHECKPOINT_WORKFLOWS, *INPAINT_WORKFLOWS)
 
 
 def write(root: Path) -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 
+from . import phrases
 from .estimator import degrade_dense_pose
 from .folder import save_png
 from .masks import mask, repaint_area
+from .portraits import VERSION as PORTRAITS
+from .portraits import render_portraits
 from .recipe import VERSION, recipe_of
 from .render import Picture
 from .sets import PersonSet, render_in_other_outfit, render_set
@@ -21,6 +25,8 @@ from .wardrobe import Outfit, recorded
 SPLIT = "heldout"
 POSE_TRANSFER = {"seed": 61, "person": 0, "second": 1, "target": 2}
 TRY_ON = {"seed": 47, "garment": 1, "target": 3, "worn_top_from_seed": 30}
+PORTRAIT = {"seed": 41, "picture": 0}
+MARGIN = 3  # pixels around the face that are painted with it
 
 
 def estimated(dense_pose: np.ndarray) -> np.ndarray:
@@ -70,6 +76,19 @@ def _try_on(out: Path) -> tuple[dict, dict]:
     return arrays, facts
 
 
+def _portrait(out: Path) -> dict:
+    """A close-up, and the face in it as a mask."""
+    person, k = render_portraits(PORTRAIT["seed"], SPLIT), PORTRAIT["picture"]
+    face = binary_dilation(mask(person.face_label[k], "face"), np.ones((3, 3)), MARGIN)
+    save_png(out / "portrait_a.png", person.face_image[k])
+    save_png(out / "portrait_a_face_mask.png", face)
+    return {
+        "recipe": {"split": SPLIT, "version": PORTRAITS, **PORTRAIT},
+        "attributes": person.faces[k],
+        "caption": phrases.face(person.faces[k], phrases.Speaker()),
+    }
+
+
 def _arrays(person: PersonSet, name: str, source: int, target: int) -> dict[str, np.ndarray]:
     pair = person.pairs.tolist().index([source, target])
     return {
@@ -103,6 +122,7 @@ def write_examples(out: Path) -> None:
     for name, make in (("pose_transfer", _pose_transfer), ("try_on", _try_on)):
         more, facts[name] = make(out)
         arrays |= more
+    facts["inpaint_with_words"] = _portrait(out)
     np.savez_compressed(out / "truth.npz", **arrays)
     (out / "truth.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 

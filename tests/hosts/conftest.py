@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mannequin.lab.training import models
+from mannequin.lab.training import inpaint_random, models
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = "torch, torchsde, aiohttp, transformers, safetensors, einops"
@@ -61,6 +61,13 @@ def comfy_python(comfyui: Path) -> str:
 def person_file(tmp_path_factory) -> Path:
     """A person model with random weights."""
     return models.build(3, tmp_path_factory.mktemp("weights") / "random.safetensors")
+
+
+@pytest.fixture(scope="session")
+def inpaint_file(person_file: Path) -> Path:
+    """An inpainting model with random weights, in the folder `inpaint` beside the person model."""
+    (person_file.parent / "inpaint").mkdir()
+    return inpaint_random.build(5, person_file.parent / "inpaint" / "random-inpaint.safetensors")
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +157,12 @@ class Server:
 
 @pytest.fixture(scope="session")
 def start_server(
-    comfyui: Path, comfy_python: str, person_file: Path, pictures: Path, tmp_path_factory
+    comfyui: Path,
+    comfy_python: str,
+    person_file: Path,
+    inpaint_file: Path,
+    pictures: Path,
+    tmp_path_factory,
 ):
     """start(*flags of ComfyUI): a context with a Server that has the pack and the pictures."""
 
@@ -163,6 +175,7 @@ def start_server(
         (base / "custom_nodes" / neighbour.name).symlink_to(neighbour)
         (base / "models" / "mannequin").mkdir(parents=True)
         (base / "models" / "mannequin" / "random.safetensors").symlink_to(person_file)
+        (base / "models" / "mannequin" / "inpaint").symlink_to(inpaint_file.parent)
         (base / "input").mkdir()
         for picture in (*(ROOT / "workflows" / "inputs").glob("*"), *pictures.iterdir()):
             (base / "input" / picture.name).symlink_to(picture)

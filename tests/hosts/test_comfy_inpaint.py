@@ -11,16 +11,10 @@ import torch
 
 from mannequin.headless.text_nodes import CLIPTextEncode, InpaintModelConditioning
 from mannequin.hosts import diffusers as embedded
-from mannequin.lab.training.inpaint_random import build
 from mannequin.methods.site import Method
 
 CASES = runpy.run_path(str(Path(__file__).with_name("inpaint_cases.py")))
 PROMPT, SIZE, CROPPED = (CASES[name] for name in ("PROMPT", "SIZE", "CROPPED"))
-
-
-@pytest.fixture(scope="module")
-def inpaint_file(tmp_path_factory):
-    return build(5, tmp_path_factory.mktemp("inpaint") / "random.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -32,15 +32,16 @@ NODE_IDS = {
 }
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SHIPPED = ROOT / "weights" / "mannequin-tiny.safetensors"
+INPAINT = ROOT / "weights" / "inpaint" / "mannequin-tiny-inpaint.safetensors"
 WORKFLOWS = [
     pytest.param(path, id=path.stem, marks=[] if path.stem == "pose_transfer" else pytest.mark.slow)
     for path in sorted((ROOT / "workflows" / "api").glob("*.json"))
-    if SHIPPED.name in path.read_text(encoding="utf-8")  # the others need weights of the user
-]
+    if any(shipped.name in path.read_text(encoding="utf-8") for shipped in (SHIPPED, INPAINT))
+]  # the others need weights of the user
 
 
 @pytest.fixture
-def embedded_folder(person_file, tmp_path) -> Path:
+def embedded_folder(person_file, inpaint_file, tmp_path) -> Path:
     """A working folder of the command line, with the random weights among its models."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "mannequin").symlink_to(person_file.parent)
@@ -92,4 +93,6 @@ def test_workflow_gives_the_embedded_engines_picture(server, path, embedded_fold
     for entry in prompt.values():
         if entry["class_type"] == "MannequinLoadPersonModel" and not SHIPPED.exists():
             entry["inputs"]["model_name"] = "random.safetensors"
+        if entry["class_type"] == "MannequinLoadInpaintModel" and not INPAINT.exists():
+            entry["inputs"]["model_name"] = "random-inpaint.safetensors"
     assert_same_pictures(server.paint(prompt), on_embedded_engine(prompt, embedded_folder))

@@ -6,15 +6,9 @@ from safetensors.torch import load_file
 
 from mannequin.hosts import diffusers as host
 from mannequin.lab.training import models
-from mannequin.lab.training.inpaint_random import build
 from mannequin.methods.site import Method, Step
 
 C, L, WIDTH = 12, 48, 96
-
-
-@pytest.fixture(scope="module")
-def inpaint_file(tmp_path_factory):
-    return build(2, tmp_path_factory.mktemp("inpaint") / "random.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from mannequin.hosts import diffusers as host
 from mannequin.lab.training import models
-from mannequin.lab.training.inpaint_random import build
 from mannequin.methods.leffa import Leffa, Reference
 
 SIZE = 64
 C = 12
-
-
-@pytest.fixture(scope="module")
-def inpaint_file(tmp_path_factory):
-    return build(1, tmp_path_factory.mktemp("inpaint") / "random.safetensors")
 
 
 @pytest.fixture(scope="module")

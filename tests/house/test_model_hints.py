@@ -5,8 +5,11 @@ import json
 import pytest
 
 FOLDERS = {"checkpoints", "mannequin", "vae", "loras", "controlnet"}
-SHIPPED = "mannequin-tiny.safetensors"
-LOADERS = {"MannequinLoadPersonModel", "CheckpointLoaderSimple"}
+SHIPPED = {
+    "MannequinLoadPersonModel": "mannequin-tiny.safetensors",
+    "MannequinLoadInpaintModel": "mannequin-tiny-inpaint.safetensors",
+    "CheckpointLoaderSimple": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +55,11 @@ def test_a_model_without_a_hint_ships_or_is_a_published_one_to_convert(canvas_no
     """The published Leffa files are no safetensors, so no hint can offer them."""
     page = (root / "web" / "docs" / "MannequinLoadPersonModel.md").read_text(encoding="utf-8")
     for name, node in canvas_nodes:
-        if node["type"] not in LOADERS:
+        if node["type"] not in SHIPPED:
             continue
         file = node["widgets_values"][0]
         hinted = [hint["name"] for hint in node["properties"].get("models", [])]
-        if file != SHIPPED and file not in hinted:
+        if file != SHIPPED[node["type"]] and file not in hinted:
             assert node["type"] == "MannequinLoadPersonModel", name
             assert file.startswith("leffa_"), f"{name}: {file} neither ships nor has a hint"
             assert "mannequin convert" in page

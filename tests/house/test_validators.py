@@ -173,7 +173,7 @@ def brought_by_the_user() -> set[tuple[str, str]]:
         for node in json.loads(path.read_text(encoding="utf-8")).values():
             for folder, key in (("mannequin", "model_name"), ("checkpoints", "ckpt_name")):
                 file = node["inputs"].get(key)
-                if file and not (ROOT / "weights" / file).exists():
+                if file and not any((ROOT / "weights").rglob(file)):
                     found.add((folder, file))
     return found
 

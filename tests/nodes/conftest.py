@@ -9,6 +9,7 @@ from PIL import Image
 
 from mannequin.headless import folders, run_workflow
 from mannequin.headless.registry import registry
+from mannequin.lab.training import inpaint_random
 from mannequin.lab.training.models import build
 from mannequin.lab.workflows import ROOT
 
@@ -29,6 +30,15 @@ def model_folder(nodes, tmp_path_factory):
     build(0, folder / MODEL)
     folders.add_model_folder_path("mannequin", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def inpaint_model(nodes, tmp_path_factory):
+    """The name of an inpainting model with random weights that Load Inpaint Model lists."""
+    folder = tmp_path_factory.mktemp("inpaint")
+    inpaint_random.build(0, folder / "random-inpaint.safetensors")
+    folders.add_model_folder_path("mannequin_inpaint", str(folder))
+    return "random-inpaint.safetensors"
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +123,8 @@ def run(model_folder, example_files, tmp_path):
     def run(prompt, **settings):
         titles = {node["_meta"]["title"] for node in prompt.values()}
         files = {f"{t}.image": path for t, path in example_files.items() if t in titles}
-        given = {"Load person model.model_name": MODEL, "Sample.steps": 2, **files, **settings}
+        model = {"Load person model.model_name": MODEL} if "Load person model" in titles else {}
+        given = {**model, "Sample.steps": 2, **files, **settings}
         return run_workflow(prompt, given, tmp_path)
 
     return run
