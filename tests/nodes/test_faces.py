@@ -1,0 +1,113 @@
+"""Face Encoder, Crop Around Mask and Paste Crop as the artist connects them."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mannequin.headless import folders
+from mannequin.hosts.face_finder import FaceFinder
+from mannequin.hosts.faces import FaceNet
+
+NAME = "blind.safetensors"
+
+
+@pytest.fixture(scope="module")
+def face_model(nodes, tmp_path_factory):
+    """A face model with random weights whose finder never finds anything."""
+    folder = tmp_path_factory.mktemp("faces")
+    torch.manual_seed(0)
+    net, finder = FaceNet((8, 16, 16), 12), FaceFinder((8, 16))
+    with torch.no_grad():
+        finder.leave.weight.zero_()
+        finder.leave.bias.fill_(-9)
+    rooms = {"face": net, "finder": finder}
+    config = {
+        "family": "mannequin-tiny-face",
+        "widths": [8, 16, 16],
+        "dimension": 12,
+        "finder": {"widths": [8, 16]},
+        "alike": -1.0,
+    }
+    save_file(
+        {f"{r}.{k}": v.contiguous() for r, m in rooms.items() for k, v in m.state_dict().items()},
+        folder / NAME,
+        {"mannequin": json.dumps(config)},
+    )
+    folders.add_model_folder_path("mannequin_faces", str(folder))
+    return folder / NAME
+
+
+@pytest.fixture
+def execute(nodes):
+    def execute(name, **inputs):
+        with torch.inference_mode():
+            return nodes[name].execute(**inputs).args
+
+    return execute
+
+
+def test_face_models_are_listed(nodes, face_model):
+    inputs = {spec.id: spec for spec in nodes["MannequinFaceEncoder"].GET_SCHEMA().inputs}
+    assert NAME in inputs["face_model"].options
+    assert inputs["find_face"].options == ["find", "whole picture"]
+
+
+def test_a_changed_file_is_encoded_again(nodes, face_model):
+    node = nodes["MannequinFaceEncoder"]
+    given = {"image": None, "face_model": NAME, "find_face": "find", "clip_vision": None}
+    before = node.fingerprint_inputs(**given)
+    assert node.fingerprint_inputs(**given) == before
+    face_model.touch()
+    assert node.fingerprint_inputs(**given) != before
+
+
+def test_references_become_an_embedding(execute, make, face_model):
+    faces, crops, report = execute(
+        "MannequinFaceEncoder",
+        image=make.picture(0, 3),
+        face_model=NAME,
+        find_face="whole picture",
+    )
+    assert faces.vectors.shape == (3, 1, 12) and faces.source == "mannequin-tiny-face"
+    assert crops.shape == (3, 64, 64, 3) and report.startswith("3 reference(s)")
+    more, crops, _ = execute(
+        "MannequinFaceEncoder",
+        image=make.picture(1, h=90, w=70),
+        face_model=NAME,
+        find_face="whole picture",
+        more=faces,
+    )
+    assert len(more.vectors) == len(crops) == 4
+    assert torch.equal(more.vectors[:3], faces.vectors)
+
+
+def test_a_picture_without_a_face(execute, make, face_model):
+    with pytest.raises(ValueError, match="Reference 1 shows no face that the finder knows"):
+        execute("MannequinFaceEncoder", image=make.picture(0), face_model=NAME, find_face="find")
+
+
+def test_cropping_painting_and_pasting(execute, make):
+    image = make.picture(0)
+    mask = torch.zeros(1, *image.shape[1:3])
+    mask[:, 10:20, 12:24] = 1
+    pictures, masks, crop = execute(
+        "MannequinMaskCrop", image=image, mask=mask, size=64, padding=0.6
+    )
+    assert pictures.shape == (1, 64, 64, 3) and masks.shape == (1, 64, 64)
+    (out,) = execute("MannequinPasteCrop", crop=crop, painted=1 - pictures, feather=2)
+    assert torch.equal(out[mask == 0], image[mask == 0])
+    assert (out != image).any(-1)[mask > 0].float().mean() > 0.95
+
+
+def test_a_mask_that_the_artist_forgot_to_draw(execute, make):
+    """Load Image gives 64x64 zeros for a picture without transparency."""
+    with pytest.raises(ValueError, match=r"The mask has no hole: .* MaskEditor"):
+        execute(
+            "MannequinMaskCrop",
+            image=make.picture(0),
+            mask=torch.zeros(1, 64, 64),
+            size=64,
+            padding=0.6,
+        )
