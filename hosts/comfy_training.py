@@ -15,6 +15,7 @@ from typing import Any
 import comfy.model_management
 import comfy.sd
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
@@ -45,9 +46,9 @@ def differentiable(model: ModelPatcher) -> Iterator[Predict]:
     pooled [1 or B, width]: for SDXL, whose pooled text is 0 otherwise.
 
     The network runs in its own precision, with the LoRAs and attention patches that are on the
-    model. Inside, torch.inference_mode is off and gradients are on; afterwards both, and the
-    model's weights, are as before. Raises ValueError for a model without the UNet that our methods
-    patch.
+    model and with PyTorch's attention, which has gradients. Inside, torch.inference_mode is off and
+    gradients are on; afterwards both, and the model's weights, are as before. Raises ValueError for
+    a model without the UNet that our methods patch.
     """
     network = getattr(model.model, "diffusion_model", None)
     if not isinstance(network, UNetModel):
@@ -116,6 +117,7 @@ def _predict(
         "cond_or_uncond": [0],
         "sigmas": sigma,
         "sample_sigmas": torch.tensor([step.sigma, 0.0]),
+        "optimized_attention_override": _attention,
     }
     call = Call(step, tuple(x.shape[-2:]), tuple(methods))
     text = check_text(text, base.model_config.unet_config["context_dim"])
@@ -129,6 +131,11 @@ def _predict(
         transformer_options=hooked(options, block_layers(network), call),
         **_vector(base, x, pooled),
     )
+
+
+def _attention(chosen: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """PyTorch's attention: what else the user chose for ComfyUI need not have gradients."""
+    return attention_pytorch(*args, **kwargs)
 
 
 def _vector(base: Any, x: Tensor, pooled: Tensor | None) -> dict[str, Tensor]:

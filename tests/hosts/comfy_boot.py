@@ -18,8 +18,12 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
 
+import comfy.model_base  # noqa: E402
+import comfy.model_management  # noqa: E402
+import comfy.model_patcher  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
+import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
@@ -58,6 +62,56 @@ def person_model():
     """MODEL and VAE of Load Person Model."""
     with torch.inference_mode():
         return ours("hosts.comfy").load_person_model(Path(MODEL_FILE))
+
+
+TEXT, POOLED = 32, 16
+
+
+def plain_model(channels: int = 4, xl: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """A MODEL as Load Checkpoint makes it of an SD1.5 file (9 channels: of an inpainting one) or an
+    SDXL file, but small and with random weights.
+    """
+    shape = {
+        "image_size": 32,
+        "in_channels": channels,
+        "out_channels": 4,
+        "model_channels": 32,
+        "channel_mult": [1, 2, 4],
+        "num_res_blocks": [1, 1, 1],
+        "transformer_depth": [1, 1, 0],
+        "transformer_depth_output": [1, 1, 1, 1, 0, 0],
+        "transformer_depth_middle": 1,
+        "context_dim": TEXT,
+        "num_heads": 4,
+        "num_head_channels": -1,
+        "use_spatial_transformer": True,
+        "legacy": False,
+        "dtype": torch.float32,
+    }
+    if xl:
+        shape |= {
+            "adm_in_channels": POOLED + 6 * 256,
+            "num_classes": "sequential",
+            "transformer_depth": [0, 2, 0],
+            "transformer_depth_output": [0, 0, 2, 2, 0, 0],
+        }
+    families = comfy.supported_models
+    family = (families.SDXL if xl else families.SD15)(shape)
+    family.set_inference_dtype(torch.float32, None)
+    model = (comfy.model_base.SDXL if xl else comfy.model_base.BaseModel)(family)
+    if channels > 4:
+        model.set_inpaint()
+    generator = torch.Generator().manual_seed(1)
+    for name, p in model.diffusion_model.named_parameters():
+        fan = p[0].numel() if p.ndim > 1 else 1
+        p.data = torch.randn(p.shape, generator=generator) / fan**0.5
+        if p.ndim == 1:
+            p.data = torch.ones_like(p) if name.endswith("weight") else torch.zeros_like(p)
+    return comfy.model_patcher.ModelPatcher(
+        model.requires_grad_(False),
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
 
 
 def dense_pose(height: int, width: int, part: int) -> torch.Tensor:

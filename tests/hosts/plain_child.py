@@ -4,55 +4,15 @@ its cross-attention that behaves as IPAdapter's nodes do.
 
 import comfy_boot as boot
 import torch
-from comfy_boot import run, sample
+from comfy_boot import TEXT, run, sample
 
 import comfy.ldm.modules.attention as attention  # isort: skip
-import comfy.model_base  # isort: skip
 import comfy.model_management as management  # isort: skip
-import comfy.model_patcher  # isort: skip
-import comfy.supported_models  # isort: skip
-import comfy.utils  # isort: skip
 
-TEXT = 32
 H, W = 128, 96
 ReferenceEncoder = boot.ours("nodes.reference_encoder").ReferenceEncoder
 FlowGuidedAttention = boot.ours("nodes.flow_guided_attention").FlowGuidedAttention
 rng = torch.Generator().manual_seed(0)
-
-
-def plain_model():
-    """A MODEL as Load Checkpoint makes it of an SD1.5 file, but small and with random weights."""
-    shape = {
-        "image_size": 32,
-        "in_channels": 4,
-        "out_channels": 4,
-        "model_channels": 32,
-        "channel_mult": [1, 2, 4],
-        "num_res_blocks": [1, 1, 1],
-        "transformer_depth": [1, 1, 0],
-        "transformer_depth_output": [1, 1, 1, 1, 0, 0],
-        "transformer_depth_middle": 1,
-        "context_dim": TEXT,
-        "num_heads": 4,
-        "num_head_channels": -1,
-        "use_spatial_transformer": True,
-        "legacy": False,
-        "dtype": torch.float32,
-    }
-    family = comfy.supported_models.SD15(shape)
-    family.set_inference_dtype(torch.float32, None)
-    model = comfy.model_base.BaseModel(family)
-    generator = torch.Generator().manual_seed(1)
-    for name, p in model.diffusion_model.named_parameters():
-        fan = p[0].numel() if p.ndim > 1 else 1
-        p.data = torch.randn(p.shape, generator=generator) / fan**0.5
-        if p.ndim == 1:
-            p.data = torch.ones_like(p) if name.endswith("weight") else torch.zeros_like(p)
-    return comfy.model_patcher.ModelPatcher(
-        model.requires_grad_(False),
-        load_device=management.get_torch_device(),
-        offload_device=management.unet_offload_device(),
-    )
 
 
 class Pixels:
@@ -107,7 +67,7 @@ class ImagePrompt:
         return patched
 
 
-model = plain_model()
+model = boot.plain_model()
 picture = torch.rand(1, H, W, 3, generator=rng)
 reference = run(ReferenceEncoder, model, Pixels(), image=picture)[0]
 positive = [[torch.randn(1, 7, TEXT, generator=rng), {}]]
