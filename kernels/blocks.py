@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK, COLUMNS = 2**17, 768
-"""Numbers in a block of one map, half a MiB in fp32, and how many keys it spans: two blocks and
+BLOCK, COLUMNS = 2**18, 512
+"""Numbers in a block of one map, a MiB in fp32, and how many keys it spans: two blocks and
 their keys fit a core's second-level cache.
 """
 STEEP, LEAST = 35.0, -80.0
