@@ -79,7 +79,7 @@ def load_inpaint_model_page(runs: Path) -> Image.Image:
     painted = {
         caption: read(newest(runs / f"words_{folder}", "inpaint_with_words"))
         for caption, folder in (
-            ("laughing, black round glasses", "as_shipped"),
+            ("a smile, sunglasses", "as_shipped"),
             ("young man, a full beard", "beard"),
             ("older, very dark skin", "skin"),
         )

@@ -18,7 +18,7 @@ MODEL, CLIP, VAE = ((LOADER, output) for output in ("model", "clip", "vae"))
 POSITIVE, NEGATIVE, LATENT = ((TOLD_OF, output) for output in ("positive", "negative", "latent"))
 TINY_INPAINT = "mannequin-tiny-inpaint.safetensors"
 STEPS, CFG, SEED = 12, 2.5, 7
-WORDS = "the face of a young woman, light skin, laughing, black round glasses"
+WORDS = "the face of a young woman, light skin, a smile, sunglasses"
 
 
 def prompt(title: str, text: str, clip: Wire = CLIP) -> Node:
