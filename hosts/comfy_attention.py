@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import comfy.ldm.modules.attention as comfy_attention
@@ -14,6 +15,8 @@ from .sites import Call
 
 LAYER_INPUT = "mannequin_layer_input"
 NAMES = {"self": "attn1", "cross": "attn2"}
+
+_options: ContextVar[dict[str, Any]] = ContextVar("mannequin_transformer_options")
 
 Block = tuple[str, int]
 Attention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
@@ -75,7 +78,11 @@ def _attention_over(
         if ours is None:
             return (previous or _plain_attention)(q, k, v, extra)
         heads = (t.unflatten(-1, (here.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        out = ours(*heads).transpose(1, 2).flatten(2)
+        before = _options.set(extra)
+        try:
+            out = ours(*heads).transpose(1, 2).flatten(2)
+        finally:
+            _options.reset(before)
         if previous is not None and here.kind == "cross":
             out = out + previous(q, k, v, extra) - _plain_attention(q, k, v, extra)
         return out
@@ -90,9 +97,17 @@ def _plain_attention(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> 
 
 
 def _chosen_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """What the user chose for ComfyUI (sage, flash, xformers ...), [B, H, N, d] as in kernels."""
+    """What the user chose for ComfyUI (sage, flash, xformers ...), [B, H, N, d] as in kernels; in
+    a model's attention layer, what was chosen for that model.
+    """
     return comfy_attention.optimized_attention(
-        q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True
+        q,
+        k,
+        v,
+        q.shape[1],
+        skip_reshape=True,
+        skip_output_reshape=True,
+        transformer_options=_options.get({}),
     )
 
 

@@ -76,6 +76,20 @@ out["neighbour"] = paint(neighboured(model))
 out["neighbour_before"] = paint(patched(neighboured(model)))
 out["neighbour_after"] = paint(neighboured(patched()))
 
+# An attention chosen for one model: the text-only rows of our layers ask for it too
+asked = []
+
+
+def chosen(function, *args, **options):
+    asked.append(args[1].shape[-2])
+    return function(*args, **options)
+
+
+choosing = patched()
+choosing.model_options["transformer_options"]["optimized_attention_override"] = chosen
+out["chosen"] = paint(choosing)
+out["asked_for_text"] = torch.tensor(sum(keys == 48 for keys in asked))
+
 # A LoRA on the cross-attention's own keys
 key = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 weight = model.model.state_dict()[key]

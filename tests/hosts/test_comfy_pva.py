@@ -126,6 +126,11 @@ def test_a_neighbour_on_the_cross_attention_keeps_what_it_adds(out):
     assert same(out["neighbour_before"], out["neighbour_after"])
 
 
+def test_an_attention_chosen_for_the_model_is_asked_for_rows_without_identity(out):
+    assert out["asked_for_text"] == 3 * 9, "three steps, nine layers, the unconditional rows"
+    assert torch.equal(out["chosen"], out["on"])
+
+
 def test_a_lora_stays(out):
     assert far(out["lora"], out["base"])
     assert far(out["lora_on"], out["lora"]) and far(out["lora_on"], out["on"])
