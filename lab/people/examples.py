@@ -16,7 +16,7 @@ from .estimator import degrade_dense_pose
 from .folder import save_png
 from .masks import mask, repaint_area
 from .portraits import VERSION as PORTRAITS
-from .portraits import render_portraits
+from .portraits import render_face, render_portraits
 from .recipe import VERSION, recipe_of
 from .render import Picture
 from .sets import PersonSet, render_in_other_outfit, render_set
@@ -25,7 +25,10 @@ from .wardrobe import Outfit, recorded
 SPLIT = "heldout"
 POSE_TRANSFER = {"seed": 61, "person": 0, "second": 1, "target": 2}
 TRY_ON = {"seed": 47, "garment": 1, "target": 3, "worn_top_from_seed": 30}
-PORTRAIT = {"seed": 41, "picture": 0}
+PORTRAIT = {"seed": 41, "picture": 0, "second": 1, "third": 2}
+OTHER = {"seed": 44, "picture": 1, "second": 5}
+PAIR = {"a": (41, 5), "b": (44, 3)}  # seed and picture of who stands left and right
+WIDER = 1.5  # than a close-up
 MARGIN = 3  # pixels around the face that are painted with it
 
 
@@ -76,16 +79,37 @@ def _try_on(out: Path) -> tuple[dict, dict]:
     return arrays, facts
 
 
-def _portrait(out: Path) -> dict:
-    """A close-up, and the face in it as a mask."""
+def _around_face(label: np.ndarray) -> np.ndarray:
+    return binary_dilation(mask(label, "face"), np.ones((3, 3)), MARGIN)
+
+
+def _portraits(out: Path) -> dict:
+    """A close-up and the face in it as a mask; more pictures of that person, and of another."""
     person, k = render_portraits(PORTRAIT["seed"], SPLIT), PORTRAIT["picture"]
-    face = binary_dilation(mask(person.face_label[k], "face"), np.ones((3, 3)), MARGIN)
     save_png(out / "portrait_a.png", person.face_image[k])
-    save_png(out / "portrait_a_face_mask.png", face)
+    save_png(out / "portrait_a_face_mask.png", _around_face(person.face_label[k]))
+    for name in ("second", "third"):
+        save_png(out / f"portrait_a_{name}.png", person.face_image[PORTRAIT[name]])
+    for name, number in (("portrait_b", "picture"), ("portrait_b_second", "second")):
+        save_png(out / f"{name}.png", render_face(OTHER["seed"], SPLIT, OTHER[number])[0])
     return {
         "recipe": {"split": SPLIT, "version": PORTRAITS, **PORTRAIT},
         "attributes": person.faces[k],
         "caption": phrases.face(person.faces[k], phrases.Speaker()),
+    }
+
+
+def _pair(out: Path) -> dict:
+    """The two people side by side, and a mask of each one's face."""
+    shots = {who: render_face(seed, SPLIT, k, WIDER) for who, (seed, k) in PAIR.items()}
+    save_png(out / "pair_ab.png", np.concatenate([image for image, _, _ in shots.values()], 1))
+    for who in shots:
+        faces = [_around_face(label) & (other == who) for other, (_, label, _) in shots.items()]
+        save_png(out / f"pair_ab_mask_{who}.png", np.concatenate(faces, 1))
+    return {
+        "recipe": {"split": SPLIT, "version": PORTRAITS, "wider": WIDER, **PAIR},
+        "references": {"a": PORTRAIT, "b": OTHER},
+        "attributes": {who: facts for who, (_, _, facts) in shots.items()},
     }
 
 
@@ -122,7 +146,8 @@ def write_examples(out: Path) -> None:
     for name, make in (("pose_transfer", _pose_transfer), ("try_on", _try_on)):
         more, facts[name] = make(out)
         arrays |= more
-    facts["inpaint_with_words"] = _portrait(out)
+    facts["inpaint_with_words"] = _portraits(out)
+    facts["face_inpaint"] = _pair(out)
     np.savez_compressed(out / "truth.npz", **arrays)
     (out / "truth.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 

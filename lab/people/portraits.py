@@ -88,6 +88,25 @@ def _scene(seed: int, split: str, picture: int) -> tuple[Scene, dict, Angles]:
     return scene, facts, angles
 
 
+def render_face(
+    seed: int, split: str, picture: int, wider: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """One of a seed's face pictures with more around it, as large per pixel as the close-up.
+
+    Returns image u8 [S, S, 3] and label u8 [S, S], S = 64 * wider, and the attributes; at wider = 1
+    they are those of `render_portraits`. Raises ValueError for a picture that a seed has not.
+    """
+    if picture not in range(FACES):
+        raise ValueError(f"picture must be 0 to {FACES - 1}, got {picture}.")
+    scene, facts, _ = _scene(seed, split, picture)
+    window = _jitter(stream(split, seed, 12, picture), windows(scene)[0], 0.12)
+    more = (wider - 1) / 2 * (window[2] - window[0])
+    left, top, right, bottom = window
+    side = round(wider * SIZE)
+    shot = take_picture(scene, (left - more, top - more, right + more, bottom + more), side, side)
+    return shot.image, shot.label, facts
+
+
 def render_portraits(seed: int, split: str) -> Portraits:
     """Renders the close-ups of a seed; bit-identical whenever it is asked for.
 

@@ -6,7 +6,7 @@ pytest.importorskip("anny")
 
 from mannequin.lab.people.looks import BEARDS, look_today, usual_look
 from mannequin.lab.people.portrait_shards import write_portraits
-from mannequin.lab.people.portraits import FACES, HANDS, gesture, render_portraits
+from mannequin.lab.people.portraits import FACES, HANDS, gesture, render_face, render_portraits
 from mannequin.lab.people.recipe import recipe_of, stream
 
 SEED = 2
@@ -39,6 +39,19 @@ def test_a_set_is_the_same_whenever_it_is_asked_for(portraits):
     assert np.array_equal(portraits.face_image, again.face_image)
     assert np.array_equal(portraits.hand_points, again.hand_points)
     assert portraits.faces == again.faces
+
+
+def test_a_face_with_more_around_it(portraits):
+    """At the close-up's own width it is the close-up; wider, it is in the middle of the picture."""
+    image, label, facts = render_face(SEED, "heldout", 1)
+    assert np.array_equal(image, portraits.face_image[1])
+    assert np.array_equal(label, portraits.face_label[1])
+    assert facts.items() <= portraits.faces[1].items()
+    image, label, _ = render_face(SEED, "heldout", 1, 1.5)
+    assert image.shape == (96, 96, 3)
+    assert (label[16:80, 16:80] == portraits.face_label[1]).mean() > 0.99
+    with pytest.raises(ValueError, match="picture must be 0 to 5, got 6"):
+        render_face(SEED, "heldout", 6)
 
 
 def test_people_of_recipe_people_1_have_no_look():
