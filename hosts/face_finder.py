@@ -21,11 +21,11 @@ STRIDE = 2
 TYPICAL = 48.0  # pixels of a window whose predicted size is 0
 FINEST, COARSEST = 512, 48  # longest sides at which a picture is looked at
 SMALLEST, LARGEST = 13.0, 150.0  # windows that are believed, in pixels of the network's input
-CLOSE = 64  # pixels of the second look
+CLOSE, CLOSER = 64, 96  # pixels of a close-up
 ALIKE = 0.5  # overlap of windows that agree
 SAME = 0.6  # shared part of windows that are one face
 FEWEST = 3.0  # votes for a window
-LEAST = 0.04  # part of the window that shows face
+GLIMPSE, LEAST = 0.04, 0.12  # part of the window that shows face, at first and in the end
 MOST_VOTES, MOST_FACES = 1500, 32
 
 
@@ -112,7 +112,8 @@ class Face:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """left, top, right, bottom around the mask."""
-        rows, columns = ((self.mask > 0.5).any(i).nonzero() for i in (1, 0))
+        there = self.mask >= self.mask.max() / 2
+        rows, columns = (there.any(i).nonzero() for i in (1, 0))
         return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
@@ -121,8 +122,8 @@ def find_faces(net: FaceFinder, picture: Tensor) -> list[Face]:
     """The faces of a picture [H, W, 3], 0..1, the largest window first.
 
     The picture is looked at in halves of its size down to COARSEST pixels; windows on which cells
-    agree are looked at again, each at the size of a portrait, which settles mask, place and
-    confidence.
+    agree are looked at again, each at the size of a portrait, which settles place, mask and
+    confidence. Less face than LEAST of its window (covered, cut off or turned away) is none.
     """
     picture = picture.float().movedim(-1, 0)
     found: list[Face] = []
@@ -174,27 +175,53 @@ def _agreed(told: Tensor) -> list[Window]:
     return out
 
 
-def _look_again(net: FaceFinder, picture: Tensor, window: Window) -> Face | None:
-    """The face in a window, or None where a closer look shows none that fills it."""
-    close = resample(picture, window, CLOSE, CLOSE)
-    out = net(close[None] * 2 - 1)
-    told = votes(out)[0]
-    p, where = told[..., 0], told[..., 1:].flatten(0, 1)
-    own = _overlap(where, where.new_tensor([[CLOSE / 2, CLOSE / 2, CLOSE]]))[:, 0] > ALIKE
-    weight = (p.flatten() * (p.flatten() > 0.5) * own)[:, None]
+@dataclass(frozen=True)
+class _Look:
+    """What a close-up of a window shows. seen: [S, S], probability of the face that fills it.
+    window: where that face's own window lies. share: of the close-up that is face. confidence: mean
+    probability of its cells.
+    """
+
+    seen: Tensor
+    window: Window
+    share: float
+    confidence: float
+
+
+def _look(net: FaceFinder, picture: Tensor, window: Window, size: int) -> _Look | None:
+    """A close-up of size x size pixels; None where it shows no face that fills it."""
+    close = resample(picture, window, size, size)
+    told = votes(net(close[None] * 2 - 1))[0]
+    p, where = told[..., 0], told[..., 1:]
+    whole = where.new_tensor([[size / 2, size / 2, size]])
+    own = (_overlap(where.flatten(0, 1), whole) > ALIKE).view_as(p)
+    weight = p * own * (p > 0.5)
     mass = float(weight.sum())
-    if mass < LEAST * p.numel():
+    if not mass:
         return None
-    x, y, side = ((weight * where).sum(0) / mass).tolist()
-    unit = (window[2] - window[0]) / CLOSE
+    x, y, side = ((weight[..., None] * where).sum((0, 1)) / mass).tolist()
+    unit = (window[2] - window[0]) / size
     x, y, half = window[0] + x * unit, window[1] + y * unit, side * unit / 2
-    mask = F.interpolate(p[None, None] * own.view_as(p), (CLOSE, CLOSE), mode="bilinear")[0, 0]
-    height, width = picture.shape[-2:]
-    back = (-window[0] / unit, -window[1] / unit)
-    view = (*back, back[0] + width / unit, back[1] + height / unit)
-    mask = resample(F.pad(mask, (1, 1, 1, 1)), tuple(n + 1 for n in view), height, width)
+    seen = F.interpolate((p * own)[None, None], (size, size), mode="bilinear")[0, 0]
     confidence = mass / float((weight > 0).sum())
-    return Face((x - half, y - half, x + half, y + half), mask, confidence)
+    return _Look(seen, (x - half, y - half, x + half, y + half), mass / p.numel(), confidence)
+
+
+def _look_again(net: FaceFinder, picture: Tensor, window: Window) -> Face | None:
+    """The face in a window, or None where looking closer, twice, does not confirm it."""
+    glimpse = _look(net, picture, window, CLOSE)
+    if glimpse is None or glimpse.share < GLIMPSE:
+        return None
+    looks = [_look(net, picture, glimpse.window, size) for size in (CLOSE, CLOSER)]
+    if any(look is None or look.share < LEAST for look in looks):
+        return None
+    left, top = glimpse.window[:2]
+    unit = (glimpse.window[2] - left) / CLOSE
+    height, width = picture.shape[-2:]
+    view = (-left, -top, width - left, height - top)  # the picture, as seen from the close-up
+    view = tuple(n / unit + 1 for n in view)  # which gets a border of one pixel without a face
+    mask = resample(F.pad(looks[0].seen, (1, 1, 1, 1)), view, height, width)
+    return Face(looks[0].window, mask, looks[0].confidence)
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tensor:

@@ -111,10 +111,26 @@ def test_faces_are_counted_and_placed(size, faces):
         assert shared > 0.6
 
 
-def test_a_face_at_the_pictures_edge():
-    (face,) = find_faces(Seeing(), crowd(96, 96, (-8, 30, 36)))
-    assert face.window[0] < 0 and face.box[0] == 0
-    assert not face.mask[:, 40:].any()
+def test_a_face_whose_window_leaves_the_picture():
+    (face,) = find_faces(Seeing(), crowd(96, 96, (2, 3, 30)))
+    assert face.window[0] < -8 and face.window[1] < -8
+    assert middle(face) == pytest.approx((17, 18), abs=2)
+    assert face.box == pytest.approx((2, 3, 32, 33), abs=3)
+    assert face.mask.shape == (96, 96) and not face.mask[:, 40:].any()
+
+
+def test_what_shows_too_little_of_its_window_is_no_face():
+    class Covered(Seeing):
+        """Of a face that fills a close-up, only a corner is seen."""
+
+        def forward(self, picture):
+            out = super().forward(picture)
+            if picture.shape[-1] == picture.shape[-2] == 96:
+                out[:, 0, :, 20:] = -6
+            return out
+
+    assert len(find_faces(Seeing(), crowd(128, 96, (30, 30, 24)))) == 1
+    assert find_faces(Covered(), crowd(128, 96, (30, 30, 24))) == []
 
 
 def test_what_a_closer_look_does_not_confirm_is_no_face():
