@@ -8,9 +8,11 @@ import pytest
 
 from mannequin.lab import browser, comfyui_server
 from mannequin.lab.checkpoint_workflows import CHECKPOINT
-from mannequin.lab.training import models
+from mannequin.lab.inpaint_workflows import TINY_INPAINT
+from mannequin.lab.training import inpaint_random, models
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = ROOT / "workflows"
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,9 @@ def address(tmp_path_factory) -> Iterator[str]:
         ),
         f"checkpoints/{CHECKPOINT['name']}": folder / CHECKPOINT["name"],
     }
+    if not (ROOT / "weights" / "inpaint" / TINY_INPAINT).exists():
+        made = inpaint_random.build(1, folder / TINY_INPAINT)
+        stand_ins[f"mannequin/inpaint/{TINY_INPAINT}"] = made
     with comfyui_server.server(folder / "comfyui", comfyui, stand_ins) as running:
         yield running
 
