@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...hosts.adapters import write_adapter
 from ...hosts.faces import FaceNet
@@ -27,8 +27,7 @@ from ...hosts.sampling import NoiseSchedule
 from ...hosts.sites import Call
 from ...hosts.text import TextEncoder, WordTokenizer
 from ...hosts.unet import SiteUNet
-from ...methods.identity import IdentityEncoder
-from ...methods.person_adapter import VECTORS, WORD, PersonAdapter
+from ...methods.person_adapter import WORD, PersonAdapter
 from ...methods.personalize import TEMPLATE, stratified
 from ...methods.pva import PVA, ROOMS, Projections
 from ...methods.site import Step
@@ -44,12 +43,12 @@ from .inpaint import (
 )
 from .inpaint_data import FACE, HAIR, Pool, box_of, free_form, grow
 from .loop import Schedule, Trainer
+from .pva_learned import Learned, adapter_of
 
 SEED = 1
 STEPS, DECAY, ROWS, RATE = 3000, 0.3, 12, 1e-3
 MOST_REFERENCES = 5
 PURE_NOISE, TEMPLATE_SHARE, MIRRORED = 0.3, 0.5, 0.25
-QUERIES, LAYERS, HEADS = 10, 4, 4
 ADAPTERS = PERSON_WEIGHTS.parent / "adapters"
 WEIGHTS = ADAPTERS / "mannequin-tiny-pva.safetensors"
 
@@ -107,33 +106,6 @@ def _config(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         written = (file.metadata() or {}).get("mannequin")
     return json.loads(written) if written else inpaint_config()
-
-
-class Learned(nn.Module):
-    """What is trained: branch, identity transformer, word."""
-
-    def __init__(self, base: FrozenBase, dimension: int) -> None:
-        super().__init__()
-        own = base.layers()
-        width = next(iter(own.values())).to_k.shape[1]
-        self.names = {layer: layer.replace(".", "-") for layer in own}
-        self.branch = nn.ModuleDict(
-            {
-                self.names[layer]: nn.ParameterDict(
-                    {room: nn.Parameter(getattr(p, room).clone()) for room in ROOMS}
-                )
-                for layer, p in own.items()
-            }
-        )
-        self.identity = IdentityEncoder(dimension, width, QUERIES, LAYERS, HEADS)
-        index = base.tokenizer.index[WORD]
-        self.word = nn.Parameter(base.text.embed.weight[index].clone())
-
-    def projections(self) -> dict[str, Projections]:
-        return {
-            layer: Projections(*(self.branch[name][room] for room in ROOMS))
-            for layer, name in self.names.items()
-        }
 
 
 @torch.inference_mode()
@@ -232,35 +204,12 @@ class PVALoss:
         return said if rng.random() < 0.5 else said.replace("the face of a", f"photo of a {WORD}")
 
 
-def adapter_of(learned: Learned, state: dict[str, Tensor], source: str, base: str) -> PersonAdapter:
-    """The trained adapter from averaged weights."""
-    tensors = {}
-    for layer, name in learned.names.items():
-        for room in ROOMS:
-            tensors[f"branch.{layer}.{room}"] = state[f"branch.{name}.{room}"]
-    tensors |= {k: v for k, v in state.items() if k.startswith("identity.")}
-    tensors["word"] = state["word"]
-    config = {
-        "family": "pva",
-        "base": base,
-        "embedding": source,
-        "identity": {
-            "kind": VECTORS,
-            "dimension": learned.identity.enter.in_features,
-            "width": len(state["identity.term"][0]),
-            "queries": QUERIES,
-            "layers": LAYERS,
-            "heads": HEADS,
-        },
-    }
-    return PersonAdapter(config, {k: v.detach().clone() for k, v in tensors.items()})
-
-
 def train(base: FrozenBase, net: FaceNet, pool: Pool, checkpoint: Path, steps: int) -> tuple:
     """Trains or resumes; returns trainer and what it trained."""
     torch.manual_seed(SEED)
     vectors = face_vectors(net, pool)
-    learned = Learned(base, vectors.shape[-1])
+    word = base.text.embed.weight[base.tokenizer.index[WORD]]
+    learned = Learned(base.layers(), vectors.shape[-1], word)
     schedule = Schedule(steps, rate=RATE, decay=DECAY)
     trainer = Trainer({"pva": learned}, schedule, checkpoint, SEED, every=120.0)
     trainer.run(PVALoss(base, learned, pool, vectors))
