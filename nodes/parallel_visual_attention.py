@@ -117,6 +117,6 @@ class ParallelVisualAttention(io.ComfyNode):
             branch = layers_named(branch, coarse=layers == LAYERS[1])
         tokens = adapter.tokens(resolve_vectors(adapter, faces))
         method = PVA(branch, tokens, strength, start_percent, end_percent, in_negative)
-        if clip is not None and adapter.word is not None:
+        if clip is not None and adapter.word is not None and strength > 0:
             clip = host.with_words(clip, {WORD: adapter.word.float()})
         return io.NodeOutput(host.patch(model, method), clip)

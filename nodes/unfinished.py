@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..methods.person_adapter import PersonAdapter
 from ..methods.personalize import Tuning
-from ..methods.pva import FaceEmbedding, Projections
+from ..methods.pva import ROOMS, FaceEmbedding, Projections
 
 MOST = 8
 
@@ -31,7 +31,7 @@ def key(
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     tensors = [t for _, t in sorted(adapter.tensors.items())]
     tensors += [faces.vectors, faces.mirrored, faces.pictures, faces.faces]
-    tensors += [layers[name].to_k for name in sorted(layers)]
+    tensors += [getattr(layers[name], room) for name in sorted(layers) for room in ROOMS]
     for t in tensors:
         digest.update(t.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -6,14 +6,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from mannequin.headless import folders, run_workflow
 from mannequin.headless.registry import registry
+from mannequin.hosts.adapters import write_adapter
+from mannequin.hosts.face_finder import FaceFinder
+from mannequin.hosts.faces import FaceNet
+from mannequin.hosts.lending import layers
+from mannequin.lab.face_workflows import FACE_WORKFLOWS
+from mannequin.lab.graph import api
 from mannequin.lab.training import inpaint_random
 from mannequin.lab.training.models import build
 from mannequin.lab.workflows import ROOT
+from mannequin.methods.person_adapter import new_adapter
 
-MODEL = "random.safetensors"
+MODEL, ADAPTER, FACE_MODEL = "random.safetensors", "random-pva.safetensors", "blind.safetensors"
+DIMENSION = 12  # of the random face network's vectors
 H, W = 64, 48
 
 
@@ -39,6 +48,76 @@ def inpaint_model(nodes, tmp_path_factory):
     inpaint_random.build(0, folder / "random-inpaint.safetensors")
     folders.add_model_folder_path("mannequin_inpaint", str(folder))
     return "random-inpaint.safetensors"
+
+
+@pytest.fixture(scope="session")
+def inpaint_parts(nodes, inpaint_model):
+    """(model, clip, vae) of that model."""
+    return nodes["MannequinLoadInpaintModel"].execute(inpaint_model).args
+
+
+@pytest.fixture(scope="session")
+def face_model(nodes, tmp_path_factory):
+    """A face model with random weights whose finder never finds anything; Face Encoder lists it."""
+    path = tmp_path_factory.mktemp("faces") / FACE_MODEL
+    torch.manual_seed(0)
+    net, finder = FaceNet((8, 16, 16), DIMENSION), FaceFinder((8, 16))
+    with torch.no_grad():
+        finder.leave.weight.zero_()
+        finder.leave.bias.fill_(-9)
+    rooms = {"face": net, "finder": finder}
+    config = {
+        "family": "mannequin-tiny-face",
+        "widths": [8, 16, 16],
+        "dimension": DIMENSION,
+        "finder": {"widths": [8, 16]},
+        "alike": -1.0,
+    }
+    save_file(
+        {f"{r}.{k}": v.contiguous() for r, m in rooms.items() for k, v in m.state_dict().items()},
+        path,
+        {"mannequin": json.dumps(config)},
+    )
+    folders.add_model_folder_path("mannequin_faces", str(path.parent))
+    return path
+
+
+@pytest.fixture(scope="session")
+def adapter(inpaint_parts):
+    """A PersonAdapter for the random inpainting model, with other weights than the text's."""
+    from mannequin.hosts import diffusers
+
+    torch.manual_seed(1)
+    base = layers(diffusers, inpaint_parts[0])
+    made = new_adapter(base, "mannequin-tiny-inpaint", "mannequin-tiny-face", DIMENSION)
+    shaken = {
+        name: t + torch.randn_like(t) * t.std() / 2
+        for name, t in made.tensors.items()
+        if t.ndim == 2
+    }
+    return made.with_tensors({**shaken, "word": torch.randn(96) / 3})
+
+
+@pytest.fixture(scope="session")
+def adapter_file(nodes, adapter, tmp_path_factory):
+    """The file of that adapter; Load Person Adapter lists it."""
+    path = tmp_path_factory.mktemp("adapters") / ADAPTER
+    write_adapter(path, adapter)
+    folders.add_model_folder_path("mannequin_adapters", str(path.parent))
+    return path
+
+
+@pytest.fixture(scope="session")
+def random_files(model_folder, inpaint_model, face_model, adapter_file):
+    """What the loaders of a workflow are given in place of the files that it names: {class:
+    {input: value}}.
+    """
+    return {
+        "MannequinLoadPersonModel": {"model_name": MODEL},
+        "MannequinLoadInpaintModel": {"model_name": inpaint_model},
+        "MannequinLoadPersonAdapter": {"adapter_name": adapter_file.name},
+        "MannequinFaceEncoder": {"face_model": face_model.name, "find_face": "whole picture"},
+    }
 
 
 @pytest.fixture(scope="session")
@@ -112,8 +191,15 @@ def example_files(tmp_path_factory):
 
 @pytest.fixture
 def prompt_of():
-    """The shipped API workflow of a name, as a dict to change."""
-    return lambda name: json.loads((ROOT / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    """The API workflow of a name, shipped or only described yet, as a dict to change."""
+    described = {workflow.name: workflow for workflow in (make() for make in FACE_WORKFLOWS)}
+
+    def prompt_of(name):
+        if name in described:
+            return api(described[name])
+        return json.loads((ROOT / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+    return prompt_of
 
 
 @pytest.fixture

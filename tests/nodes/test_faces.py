@@ -1,42 +1,9 @@
 """Face Encoder, Crop Around Mask and Paste Crop as the artist connects them."""
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import save_file
-
-from mannequin.headless import folders
-from mannequin.hosts.face_finder import FaceFinder
-from mannequin.hosts.faces import FaceNet
 
 NAME = "blind.safetensors"
-
-
-@pytest.fixture(scope="module")
-def face_model(nodes, tmp_path_factory):
-    """A face model with random weights whose finder never finds anything."""
-    folder = tmp_path_factory.mktemp("faces")
-    torch.manual_seed(0)
-    net, finder = FaceNet((8, 16, 16), 12), FaceFinder((8, 16))
-    with torch.no_grad():
-        finder.leave.weight.zero_()
-        finder.leave.bias.fill_(-9)
-    rooms = {"face": net, "finder": finder}
-    config = {
-        "family": "mannequin-tiny-face",
-        "widths": [8, 16, 16],
-        "dimension": 12,
-        "finder": {"widths": [8, 16]},
-        "alike": -1.0,
-    }
-    save_file(
-        {f"{r}.{k}": v.contiguous() for r, m in rooms.items() for k, v in m.state_dict().items()},
-        folder / NAME,
-        {"mannequin": json.dumps(config)},
-    )
-    folders.add_model_folder_path("mannequin_faces", str(folder))
-    return folder / NAME
 
 
 @pytest.fixture
