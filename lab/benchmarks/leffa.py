@@ -107,7 +107,8 @@ def measure(
         network.load_state_dict(state)
         network.requires_grad_(False)
     model = host.PersonModel(*map(SiteUNet, networks), NoiseSchedule(), config)
-    vae = host.Autoencoder(start(data, seed=0))
+    network = start(data, seed=0)
+    vae = host.Autoencoder(network.encode, network.decode, network.patch, network.patch)
     result, field = pose_transfer(model, vae, held, 4, 1.0, seed)
     h, w = held.label.shape[1:]
     return {

@@ -30,7 +30,7 @@ from .vocabulary import TEXT
 
 SEED = 1
 BODY_SETS, PORTRAITS, HELDOUT_SETS, HELDOUT_PORTRAITS = 2624, 3072, 256, 128
-STEPS, DECAY = 40_000, 0.1
+STEPS, DECAY, RATE = 40_000, 0.1, 4e-4
 WIDTHS = (48, 96, 128)
 SHARES = {"body": 0.1, "face": 0.75, "hand": 0.15}
 COUNTS = {"body": 4, "face": 12, "hand": 12}
@@ -239,7 +239,7 @@ def run(work: Path, out: Path, steps: int) -> None:
     vae = tiny_autoencoder()
     print(json.dumps({"autoencoder": reconstruction(vae, unseen)}), flush=True)
     config = inpaint_config()
-    schedule = Schedule(steps, decay=DECAY)
+    schedule = Schedule(steps, rate=RATE, decay=DECAY, ema=0.9995)
     trainer, loss = make_trainer(config, vae, pools, work / "inpaint.safetensors", schedule)
     trainer.run(loss)
     print(json.dumps({"heldout": heldout_loss(loss, unseen)}), flush=True)

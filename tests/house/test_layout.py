@@ -56,7 +56,7 @@ def test_every_node_has_a_help_page(root):
         line.split('"')[1]
         for path in (root / "nodes").glob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines()
-        if "node_id=" in line
+        if line.strip().startswith('node_id="')
     }
     assert len(ids) >= 6
     assert {path.stem for path in (root / "web" / "docs").glob("*.md")} == ids

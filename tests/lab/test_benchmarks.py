@@ -14,10 +14,11 @@ import mannequin
 from mannequin.__main__ import app
 from mannequin.headless import folders, run_workflow
 from mannequin.headless.registry import registry
-from mannequin.lab.benchmarks import demo, pose_transfer
+from mannequin.lab.benchmarks import demo, leffa, pose_transfer
 from mannequin.lab.benchmarks.heldout import render_pairs
 from mannequin.lab.benchmarks.metrics import garment
-from mannequin.lab.training.models import build
+from mannequin.lab.people import write_shards
+from mannequin.lab.training.models import build, make_person, person_config
 
 API = Path(mannequin.__file__).parent / "workflows" / "api"
 PROMISED = {
@@ -109,3 +110,14 @@ def test_speed_without_the_official_code_says_what_to_do(tmp_path, monkeypatch):
     assert done.exit_code == 2
     assert "expected a clone of the official Leffa code" in done.output
     assert not (tmp_path / "x.json").exists()
+
+
+def test_leffa_measures_what_its_phases_trained(tmp_path):
+    write_shards(tmp_path, 0, 4, "heldout")
+    shards = leffa.HalfSize(tmp_path)
+    shards.refresh()
+    networks = make_person(person_config())
+    states = {str(i): network.state_dict() for i, network in enumerate(networks)}
+    figures = leffa.measure(tmp_path, leffa.heldout_pairs(shards), states, 0)
+    assert set(figures) == set(leffa.FIGURES)
+    assert all(0 < value < 100 for value in figures.values())
