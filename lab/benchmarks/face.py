@@ -98,8 +98,8 @@ def tuned(s: Setting, person: int) -> tuple[dict[int, float], float, Tensor]:
     faces, (picture, region, rows) = s.references(person), again(s, person)
     curve, seconds, shown = {}, 0.0, picture
     with s.painter.lent() as base:
-        advised = s.painter.adapter.config["tuning"]
-        tuning = Tuning(max(OURS), advised["rate"], advised["word_rate"], seed=s.seed)
+        advised = s.painter.adapter.config.get("tuning", {})
+        tuning = Tuning(max(OURS), seed=s.seed, **advised)
         work = Personalization(s.painter.adapter, faces, base, tuning)
         for steps in OURS:
             started = time.perf_counter()
