@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,15 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..methods.crops import resample
-from ..methods.framing import fit_picture
+from ..methods.crops import Window, resample
 from ..methods.pva import FaceEmbedding
 from .faces import CROP, FaceModel
 
 log = logging.getLogger("mannequin")
 
 MOST, SMALLEST = 16, 32
-CLIP_CROP = 224
+CLIP_CROP, FINEST = 224, 512
 FLAT = 0.01  # standard deviation of a picture that shows nothing
 FIND, WHOLE = "find", "whole picture"
 ADVICE = (
@@ -39,7 +40,8 @@ def encode(
     """The embedding of one person, and what is to be said about the references.
 
     images: [R, H, W, 3 or 4], 0..1. find: FIND cuts the face out, WHOLE takes the picture as a face
-    crop. clip_vision: ComfyUI's CLIP_VISION; its patch tokens are then the vectors (IP-Adapter's
+    crop. The crops are kept as large as the pictures show them, FINEST pixels at most, for tuning
+    on them. clip_vision: ComfyUI's CLIP_VISION; its patch tokens are then the vectors (IP-Adapter's
     plus files), otherwise the face network's. more: earlier references of the same person, which
     come first. Raises ValueError for more than MOST references, for pictures smaller than SMALLEST
     pixels or of one colour, and for pictures that do not show exactly one face.
@@ -51,13 +53,14 @@ def encode(
             f"Expected 1 to {MOST} references; got {before + len(images)}. Choose the clearest "
             "ones, from different sides."
         )
+    shots = [_shot(model, one, k, find) for k, one in enumerate(images, before + 1)]
     side = CROP if clip_vision is None else CLIP_CROP
-    shots = [_shot(model, one, k, find, side) for k, one in enumerate(images, before + 1)]
-    pictures, faces = (torch.stack([getattr(s, n) for s in shots]) for n in ("picture", "face"))
+    seen, _ = _crops(shots, side)
     describe = model.embed if clip_vision is None else partial(_tokens, clip_vision)
-    vectors, mirrored = (_usual(describe(p)) for p in (pictures, pictures.flip(2)))
+    vectors, mirrored = (_usual(describe(p)) for p in (seen, seen.flip(2)))
     source = model.name if clip_vision is None else f"clip-vision-{vectors.shape[-1]}"
-    made = FaceEmbedding(vectors, mirrored, source, _usual(pictures), _usual(faces))
+    kept = min(FINEST, max(side, *(math.ceil(shot.side) for shot in shots)))
+    made = FaceEmbedding(vectors, mirrored, source, *map(_usual, _crops(shots, kept)))
     if more is not None:
         made = _join(more, made)
     notes = [s.note for s in shots if s.note] + _strangers(model, made.pictures)
@@ -69,14 +72,29 @@ def encode(
 
 @dataclass(frozen=True)
 class _Shot:
-    """A square crop [S, S, 3], the face's mask in it [S, S], and what is odd about it."""
+    """A reference [H, W, 3], the square of it that shows the head, the face's mask [H, W], and
+    what is odd about it.
+    """
 
     picture: Tensor
+    window: Window
     face: Tensor
     note: str
 
+    @property
+    def side(self) -> float:
+        """Of the square, in pixels."""
+        return self.window[2] - self.window[0]
 
-def _shot(model: FaceModel, picture: Tensor, k: int, find: str, side: int) -> _Shot:
+
+def _crops(shots: Sequence[_Shot], side: int) -> tuple[Tensor, Tensor]:
+    """The squares [R, side, side, 3] and the faces' masks in them [R, side, side]."""
+    pictures = [resample(s.picture.movedim(-1, 0), s.window, side, side) for s in shots]
+    faces = [resample(s.face, s.window, side, side) for s in shots]
+    return torch.stack(pictures).movedim(1, -1).clamp(0, 1), torch.stack(faces).clamp(0, 1)
+
+
+def _shot(model: FaceModel, picture: Tensor, k: int, find: str) -> _Shot:
     height, width = picture.shape[:2]
     if min(height, width) < SMALLEST:
         raise ValueError(
@@ -88,12 +106,11 @@ def _shot(model: FaceModel, picture: Tensor, k: int, find: str, side: int) -> _S
             f"Reference {k} shows nothing: it has one colour all over. Give a picture of the "
             "person's face."
         )
-    if find == WHOLE:
-        crop = fit_picture(picture[None], side, side)[0]
-        found = model.find(crop)
-        mask = found[0].mask if len(found) == 1 else torch.ones(side, side)
-        return _Shot(crop, mask, "")
     found = model.find(picture)
+    if find == WHOLE:
+        half, x, y = max(height, width) / 2, width / 2, height / 2
+        mask = found[0].mask if len(found) == 1 else torch.ones(height, width)
+        return _Shot(picture, (x - half, y - half, x + half, y + half), mask, "")
     if len(found) != 1:
         places = ", ".join("{}, {} to {}, {}".format(*face.box) for face in found)
         raise ValueError(
@@ -103,14 +120,13 @@ def _shot(model: FaceModel, picture: Tensor, k: int, find: str, side: int) -> _S
             f"one person. {ADVICE}"
         )
     (face,) = found
-    crop = resample(picture.movedim(-1, 0), face.window, side, side).movedim(0, -1).clamp(0, 1)
     note = ""
     if face.side < SMALLEST:
         note = (
             f"The face in reference {k} is small, {face.side:.0f} pixels from hair to neck: what "
             "is not seen cannot be kept. A larger picture is better."
         )
-    return _Shot(crop, resample(face.mask, face.window, side, side).clamp(0, 1), note)
+    return _Shot(picture, face.window, face.mask, note)
 
 
 def _tokens(clip_vision: Any, pictures: Tensor) -> Tensor:
@@ -130,9 +146,22 @@ def _join(first: FaceEmbedding, second: FaceEmbedding) -> FaceEmbedding:
             f"Expected more references described by {second.source}; got {first.source}. Use the "
             "same face model, and the same CLIP Vision or none, in both Face Encoders."
         )
-    parts = ("vectors", "mirrored", "pictures", "faces")
-    joint = {n: torch.cat([getattr(first, n), getattr(second, n)]) for n in parts}
+    side = max(first.pictures.shape[1], second.pictures.shape[1])
+    joint = {
+        n: torch.cat([getattr(f, n) for f in (first, second)]) for n in ("vectors", "mirrored")
+    }
+    for name in ("pictures", "faces"):
+        joint[name] = torch.cat([_as_large(getattr(f, name), side) for f in (first, second)])
     return FaceEmbedding(source=first.source, **joint)
+
+
+def _as_large(squares: Tensor, side: int) -> Tensor:
+    """[R, S, S] or [R, S, S, 3] scaled to a side."""
+    if squares.shape[1] == side:
+        return squares
+    x = squares.unsqueeze(-1) if squares.ndim == 3 else squares
+    x = F.interpolate(x.movedim(-1, 1), (side, side), mode="bilinear").movedim(1, -1)
+    return x.view(*x.shape[:3], *squares.shape[3:])
 
 
 def spread(model: FaceModel, pictures: Tensor) -> Tensor:

@@ -52,6 +52,18 @@ def test_the_face_is_cut_out_and_described():
     assert (made.mirrored > made.vectors).all()  # mirrored, the bright side is the left one
 
 
+def test_crops_are_kept_as_large_as_the_pictures_show_them():
+    large = people(RED, height=200, width=200)
+    made, _ = encode(Model((20, 30, 140, 150)), large)
+    assert made.pictures.shape == (1, 120, 120, 3) and made.faces.shape == (1, 120, 120)
+    assert torch.allclose(made.pictures[0], large[0, 30:150, 20:140], atol=1e-6)
+    huge, _ = encode(Model((0, 0, 700, 700)), people(RED, height=700, width=700))
+    assert huge.pictures.shape == (1, 512, 512, 3)
+    joint, _ = encode(Model((20, 10, 52, 42)), people(RED), more=made)
+    assert joint.pictures.shape == (2, 120, 120, 3) and joint.faces.shape == (2, 120, 120)
+    assert torch.equal(joint.pictures[0], made.pictures[0])
+
+
 def test_what_comes_out_may_be_learned_from():
     with torch.inference_mode():
         made, _ = encode(Model((20, 10, 60, 50)), people(RED))
