@@ -11,6 +11,7 @@ from ..hosts.adapters import ENDING, write_adapter
 from . import model_files
 from .schema import CATEGORY, PersonAdapter, build
 
+NOT_IN_NAMES = frozenset('/\\:*?"<>|')  # on any system, so that files can be passed on
 UNSAID = "not stated"
 CONSENT = (UNSAID, "I am this person", "this person agreed", "this person does not exist")
 
@@ -61,11 +62,12 @@ class SavePersonAdapter(io.ComfyNode):
                 "Expected a statement of consent; got none. A personal adapter paints a real "
                 "person's face: choose who agreed in consent."
             )
-        stem = Path(name).name.removesuffix(ENDING)
-        if not stem or stem != name.removesuffix(ENDING):
+        stem = name.strip().removesuffix(ENDING)
+        if not stem.strip(". ") or not stem.isprintable() or NOT_IN_NAMES & {*stem}:
             raise ValueError(
                 f"Expected a plain file name without folders; got {name!r}. Files go to "
-                "models/mannequin/adapters."
+                f"models/mannequin/adapters: use letters, digits and spaces, none of "
+                f"{' '.join(sorted(NOT_IN_NAMES))}"
             )
         folder = Path(folder_paths.get_folder_paths(model_files.ADAPTERS)[0])
         path, number = folder / f"{stem}{ENDING}", 1

@@ -1,15 +1,18 @@
-"""What a training node has done so far, in ComfyUI's temporary folder, which it empties itself.
+"""What a training node has done so far, in the temporary folder.
 
-Faces are personal: nothing of them is kept longer than that unless the artist saves it.
+Faces are personal: ComfyUI empties that folder when it starts and when it ends, so that nothing of
+them stays unless the artist saves it. The embedded engine's is `previews` in its output folder.
 """
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import folder_paths
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,7 +20,9 @@ from ..methods.person_adapter import PersonAdapter
 from ..methods.personalize import Tuning
 from ..methods.pva import ROOMS, FaceEmbedding, Projections
 
-MOST = 8
+log = logging.getLogger("mannequin")
+
+MOST, ROOM = 8, 6 << 30  # states, and bytes of all: an SDXL model's takes 5 GB
 
 
 def key(
@@ -38,21 +43,37 @@ def key(
 
 
 def find(name: str) -> dict[str, Tensor] | None:
-    """What was kept under that name."""
+    """What was kept under that name; copies, because an open file cannot be replaced on Windows."""
     path = _folder() / f"{name}.safetensors"
-    return load_file(path) if path.is_file() else None
+    return {k: t.clone() for k, t in load_file(path).items()} if path.is_file() else None
 
 
 def keep(name: str, state: Mapping[str, Tensor]) -> None:
-    """Keeps a state, and no more than the newest MOST of them."""
+    """Keeps a state, and of the older ones no more than MOST and what fits into ROOM.
+
+    A disk that takes no more is told in the log: what was learned is still in memory then.
+    """
     folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{name}.partial"
-    save_file({k: t.contiguous() for k, t in state.items()}, partial)
-    partial.replace(folder / f"{name}.safetensors")
-    files = sorted(folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for old in files[MOST:]:
-        old.unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: t.contiguous() for k, t in state.items()}, partial)
+        partial.replace(folder / f"{name}.safetensors")
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        log.warning(
+            "Personalize Face could not keep its work in %s (%s): interrupted, it will begin "
+            "again. Free some space there.",
+            folder,
+            error,
+        )
+        return
+    files = sorted(folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+    taken = 0
+    for number, path in enumerate(files):
+        taken += path.stat().st_size
+        if number and (number >= MOST or taken > ROOM):
+            path.unlink(missing_ok=True)
 
 
 def _folder() -> Path:

@@ -32,6 +32,17 @@ def nodes():
     return registry()
 
 
+@pytest.fixture
+def execute(nodes):
+    """execute(node id, **inputs): a node's outputs, as an engine calls it."""
+
+    def execute(node_id, **inputs):
+        with torch.inference_mode():
+            return nodes[node_id].execute(**inputs).args
+
+    return execute
+
+
 @pytest.fixture(scope="session")
 def model_folder(nodes, tmp_path_factory):
     """A folder that Load Person Model lists, with random weights in it."""

@@ -6,15 +6,6 @@ import torch
 NAME = "blind.safetensors"
 
 
-@pytest.fixture
-def execute(nodes):
-    def execute(name, **inputs):
-        with torch.inference_mode():
-            return nodes[name].execute(**inputs).args
-
-    return execute
-
-
 def test_face_models_are_listed(nodes, face_model):
     inputs = {spec.id: spec for spec in nodes["MannequinFaceEncoder"].GET_SCHEMA().inputs}
     assert NAME in inputs["face_model"].options
