@@ -8,7 +8,13 @@ pytest.importorskip("anny")
 
 from mannequin.hosts.faces import FaceNet
 from mannequin.lab.training import face
-from mannequin.lab.training.face import calibrate, contrastive_loss, disturb, evaluate, margin_loss
+from mannequin.lab.training.face import (
+    calibrate,
+    contrastive_loss,
+    disturb,
+    evaluate,
+    prototype_loss,
+)
 from mannequin.lab.training.inpaint import tiny_autoencoder
 
 PEOPLE = 4
@@ -35,15 +41,18 @@ class Faces:
         return self.image[which], None
 
 
-def test_margin_loss_against_the_formula():
+def test_prototype_loss_against_the_formula():
     torch.manual_seed(0)
-    e, centres, person = torch.randn(3, 5), torch.randn(4, 5), torch.tensor([2, 0, 2])
+    e = torch.randn(6, 5)  # three people, two pictures each
+    unit = e / e.norm(dim=1, keepdim=True)
     terms = []
-    for i in range(3):
-        scores = torch.stack([torch.cosine_similarity(e[i], c, dim=0) for c in centres])
-        scores[person[i]] -= 0.3
-        terms.append(-(7 * scores).log_softmax(0)[person[i]])
-    got = margin_loss(e, centres, person, margin=0.3, scale=7)
+    for i in range(6):
+        scores = []
+        for person in range(3):
+            rows = [r for r in (2 * person, 2 * person + 1) if r != i]
+            scores.append(torch.cosine_similarity(unit[i], unit[rows].mean(0), dim=0) / 0.2)
+        terms.append(-torch.stack(scores).log_softmax(0)[i // 2])
+    got = prototype_loss(e, 2, tau=0.2)
     assert torch.allclose(got, torch.stack(terms).mean(), atol=1e-6)
 
 
