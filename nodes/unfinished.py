@@ -22,7 +22,7 @@ from ..methods.pva import ROOMS, FaceEmbedding, Projections
 
 log = logging.getLogger("mannequin")
 
-MOST, ROOM = 8, 6 << 30  # states, and bytes of all: an SDXL model's takes 5 GB
+MOST, ROOM = 8, 6 << 30  # states kept, and bytes of all of them
 
 
 def key(
