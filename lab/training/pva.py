@@ -88,8 +88,9 @@ def prepare(options: argparse.Namespace, accelerator: Accelerator) -> Task:
     if album.found < len(album):
         _say(
             accelerator,
-            f"warning: one face was found in {album.found} pictures; the others are taken as they "
-            "are, their face in the middle. The finder that ships knows rendered people only.",
+            f"warning: one face was found in {album.found} of {len(album)} pictures; of the others "
+            "the middle is taken. The finder that ships knows rendered people only: cut the faces "
+            "out yourself and add --whole.",
         )
     return Task(base, people, album, describer.name, side)
 

@@ -64,7 +64,7 @@ def _clip_describer(
             f"{folder}: expected a folder with the config.json and the weights of a "
             "CLIPVisionModel. Nothing is downloaded: bring it yourself."
         )
-    model = CLIPVisionModel.from_pretrained(folder, local_files_only=True)
+    model = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     model.to(device).requires_grad_(False).eval()
     mean, spread = (torch.tensor(n).view(1, 3, 1, 1) for n in (CLIP_MEAN, CLIP_SPREAD))
 

@@ -20,6 +20,7 @@ from torch import Tensor
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 CONSENT = "consent.txt"
 SMALLEST = 32
+NAMED = 5  # people in a warning
 SAID = 20  # different lines of consent that a file names
 
 
@@ -46,13 +47,14 @@ def read_people(folder: Path) -> tuple[list[Person], list[str]]:
                 f"to look at; got {came} ({', '.join(ENDINGS)})."
             )
             continue
-        consent = first_line(place / CONSENT)
-        if not consent:
-            warnings.append(
-                f"{place.name} has no {CONSENT}. Write into its first line who agreed to what; the "
-                "adapter's file repeats it."
-            )
-        people.append(Person(place.name, files, consent))
+        people.append(Person(place.name, files, first_line(place / CONSENT)))
+    unsaid = [person.name for person in people if not person.consent]
+    if unsaid:
+        more = f" and {len(unsaid) - NAMED} more" if len(unsaid) > NAMED else ""
+        warnings.append(
+            f"No {CONSENT} for {', '.join(unsaid[:NAMED])}{more}. Write into its first line who "
+            "agreed to what; the adapter's file repeats it."
+        )
     if not people:
         loose = len(pictures_in(folder))
         beside = f" {loose} pictures lie in {folder} itself." if loose else ""

@@ -125,9 +125,9 @@ def open_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pip
     """
     _check_folder(folder)
     try:
-        unet = _load(UNet2DConditionModel, folder / "unet")
-        vae = _load(AutoencoderKL, folder / "vae")
-        text = _load(CLIPTextModel, folder / "text_encoder")
+        unet = _load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
+        vae = _load(AutoencoderKL, folder / "vae", torch_dtype=dtype)
+        text = _load(CLIPTextModel, folder / "text_encoder", dtype=dtype)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except OSError as error:
@@ -137,17 +137,18 @@ def open_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pip
         ) from error
     _check_fit(folder, unet, vae, text, scheduler)
     for network in (unet, vae, text):
-        network.to(device, dtype).requires_grad_(False).eval()
+        network.to(device).requires_grad_(False).eval()
     tokenizer.add_tokens([WORD])
     name = folder.resolve().name
     return PipelineBase(name, SiteUNet(unet, False), vae, text, tokenizer, scheduler)
 
 
-def _load(kind: type, folder: Path) -> Any:
+def _load(kind: type, folder: Path, **asked: Any) -> Any:
     """A network of safetensors; the half-precision variant where there is no other."""
     files = [path.name for path in folder.glob("*.safetensors")]
     half = files and all(".fp16." in name for name in files)
-    asked = {"variant": "fp16"} if half else {}
+    if half:
+        asked["variant"] = "fp16"
     return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, **asked)
 
 

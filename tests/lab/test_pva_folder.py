@@ -303,7 +303,7 @@ def test_bad_folders_are_named(folder, tmp_path):
     people, warnings = read_people(folder)
     assert [person.name for person in people] == ["person0", "person2"]
     assert "person1 is left out" in warnings[0]
-    assert "person2 has no consent.txt" in warnings[1]
+    assert "No consent.txt for person2." in warnings[1]
     assert "signed in 2026 (1 of 2 people)" in consent_summary(people)
 
 
