@@ -14,6 +14,7 @@ from .pva import ROOMS, FaceEmbedding, Projections
 
 WORD = "<new1>"
 VECTORS, RESAMPLER = "vectors", "resampler"
+CLIP_VISION = "clip-vision-"
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,14 @@ class PersonAdapter:
         wanted = self.config["identity"]["dimension"]
         trained = self.config.get("embedding", "another network")
         if vectors.shape[-1] != wanted or (source is not None and source != trained):
+            advice = (
+                "Connect the CLIP Vision that it was trained with to Face Encoder."
+                if trained.startswith(CLIP_VISION)
+                else "Choose that face model in Face Encoder, without CLIP Vision."
+            )
             raise ValueError(
                 f"This adapter was trained with faces of {trained} ({wanted} numbers each); got "
-                f"{source or 'faces'} with {vectors.shape[-1]}. Choose that face model in Face "
-                "Encoder."
+                f"{source or 'faces'} with {vectors.shape[-1]}. {advice}"
             )
 
     def with_tensors(self, tensors: Mapping[str, Tensor], **config: Any) -> PersonAdapter:
@@ -188,7 +193,7 @@ def image_prompt_adapter(tensors: Mapping[str, Tensor]) -> PersonAdapter:
     config = {
         "family": "ip-adapter",
         "base": {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}.get(out, f"a width of {out}"),
-        "embedding": f"clip-vision-{dimension}",
+        "embedding": f"{CLIP_VISION}{dimension}",
         "numbered": True,
         "identity": {
             "kind": RESAMPLER,

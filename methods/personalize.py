@@ -171,6 +171,19 @@ class Personalization:
         """What acts on a batch of targets [B]: the branch, with each target's references."""
         return (PVA(self.branch, self.tokens[which].to(self.latents)),)
 
+    @torch.no_grad()
+    def probe(self) -> list[Tensor]:
+        """What base, text encoder and autoencoder make of something fixed: they are told from any
+        other, whatever was changed in them.
+        """
+        base, target = self.base, self.latents[:1]
+        noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0)).to(target)
+        sigma = base.sigmas[len(base.sigmas) // 2].to(target)[None]
+        text = base.speak([TEMPLATE], self.word)
+        concat = base.paint(self.pictures[:1], self.masks[:1])
+        x = target + sigma.view(-1, 1, 1, 1) * noise
+        return [self.latents, text, base.predict(x, sigma, text, concat, ())]
+
     def _hidden(self, which: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
         """The pictures, grey where they are to be painted, and where that is: the whole face and
         up to a tenth of the picture around it.

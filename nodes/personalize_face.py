@@ -72,8 +72,8 @@ class PersonalizeFace(io.ComfyNode):
         host = hosts.host_of(model)
         tuning = _tuning(adapter, steps, learning_rate, seed)
         with lend(host, model, clip, vae) as base:
-            key = unfinished.key(adapter, faces, base.layers, tuning)
             work = Personalization(adapter, faces, base, tuning)
+            key = unfinished.key(adapter, faces, work.probe(), tuning)
             kept = unfinished.find(key)
             if kept is not None and int(kept["done"]) <= steps:
                 work.resume(kept)

@@ -7,7 +7,7 @@ them stays unless the artist saves it. The embedded engine's is `previews` in it
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..methods.person_adapter import PersonAdapter
 from ..methods.personalize import Tuning
-from ..methods.pva import ROOMS, FaceEmbedding, Projections
+from ..methods.pva import FaceEmbedding
 
 log = logging.getLogger("mannequin")
 
@@ -26,17 +26,16 @@ MOST, ROOM = 8, 6 << 30  # states kept, and bytes of all of them
 
 
 def key(
-    adapter: PersonAdapter,
-    faces: FaceEmbedding,
-    layers: Mapping[str, Projections],
-    tuning: Tuning,
+    adapter: PersonAdapter, faces: FaceEmbedding, probe: Sequence[Tensor], tuning: Tuning
 ) -> str:
-    """One text for everything that the result depends on, the number of steps left out."""
+    """One text for everything that the result depends on, the number of steps left out.
+
+    probe: of the base, see `Personalization.probe`.
+    """
     about = {**asdict(tuning), "steps": None, "config": adapter.config, "source": faces.source}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     tensors = [t for _, t in sorted(adapter.tensors.items())]
-    tensors += [faces.vectors, faces.mirrored, faces.pictures, faces.faces]
-    tensors += [getattr(layers[name], room) for name in sorted(layers) for room in ROOMS]
+    tensors += [faces.vectors, faces.mirrored, faces.pictures, faces.faces, *probe]
     for t in tensors:
         digest.update(t.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from mannequin.headless import folders
-from mannequin.methods.personalize import Tuning
-from mannequin.methods.pva import FaceEmbedding, Projections
+from mannequin.hosts import diffusers
+from mannequin.hosts.lending import lend
+from mannequin.methods.personalize import Personalization, Tuning
+from mannequin.methods.pva import FaceEmbedding
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def task(adapter):
     return {
         "adapter": adapter,
         "faces": FaceEmbedding(vectors, vectors + 1, "net", pictures, masks),
-        "layers": {"mid.0": Projections(*(torch.ones(4, n) for n in (4, 6, 6)))},
+        "probe": [torch.ones(1, 4), torch.zeros(2)],
         "tuning": Tuning(),
     }
 
@@ -40,15 +42,14 @@ def kept(tmp_path):
 def test_only_the_number_of_steps_is_no_other_task(unfinished, task):
     name = unfinished.key(**task)
     assert unfinished.key(**{**task, "tuning": Tuning(steps=80)}) == name
-    faces, (layer, own) = task["faces"], *task["layers"].items()
+    faces = task["faces"]
     others = [
         {"tuning": Tuning(seed=1)},
         {"tuning": Tuning(rate=1e-4)},
         {"faces": replace(faces, source="another")},
         {"faces": replace(faces, vectors=faces.vectors.flip(0))},
         {"faces": replace(faces, faces=faces.faces / 2)},
-        {"layers": {layer: replace(own, to_v=own.to_v * 2)}},
-        {"layers": {"up.0.0": own, layer: own}},
+        {"probe": [torch.ones(1, 4), torch.full((2,), 1e-6)]},
         {"adapter": task["adapter"].with_tensors({"word": torch.zeros(96)})},
     ]
     names = [unfinished.key(**{**task, **other}) for other in others]
@@ -87,3 +88,18 @@ def test_a_disk_that_takes_no_more_loses_no_result(unfinished, tmp_path, monkeyp
     unfinished.keep("a", {"x": torch.zeros(3)})
     assert "could not keep its work" in caplog.text and "No space left" in caplog.text
     assert kept(tmp_path) == []
+
+
+def test_a_model_that_differs_anywhere_is_another_task(inpaint_parts, adapter):
+    vectors = torch.randn(2, 1, 12, generator=torch.Generator().manual_seed(0))
+    faces = FaceEmbedding(
+        vectors, vectors, "mannequin-tiny-face", torch.rand(2, 64, 64, 3), torch.ones(2, 64, 64)
+    )
+    weight = inpaint_parts[0].unet.unet.conv_in.weight
+    probes = []
+    with lend(diffusers, *inpaint_parts) as base, torch.no_grad():
+        work = Personalization(adapter, faces, base, Tuning())
+        for change in (0, 0, 1e-3, -1e-3):
+            weight += change
+            probes.append(torch.cat([t.flatten() for t in work.probe()]))
+    assert torch.equal(probes[0], probes[1]) and not torch.equal(probes[1], probes[2])
