@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
 
 from mannequin.hosts.adapters import read_adapter
@@ -23,6 +24,7 @@ from mannequin.lab.training.pva_folder import consent_summary, read_people
 from mannequin.lab.training.pva_learned import Learned
 from mannequin.lab.training.pva_pipeline import open_pipeline
 from mannequin.methods.person_adapter import WORD
+from mannequin.methods.pva import PVA
 
 WIDTH, SIDE = 16, 32
 CPU = torch.device("cpu")
@@ -169,6 +171,33 @@ def test_the_loss_falls_and_the_base_stays(channels, prediction, folder, tmp_pat
         assert all(p.grad is None for p in network.parameters())
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_without_a_branch_the_error_is_the_bases_own(prediction, tmp_path):
+    folder = save_pipeline(tmp_path / "m", prediction=prediction)
+    base = open_pipeline(folder, CPU, torch.float32)
+    torch.manual_seed(7)
+    picture, noise = torch.rand(2, 3, SIDE, SIDE) * 2 - 1, torch.randn(2, 4, SIDE // 2, SIDE // 2)
+    region = torch.zeros(2, 1, SIDE, SIDE)
+    region[:, :, 8:20, 4:28] = 1
+    t, text = torch.tensor([700, 50]), torch.randn(2, 24, WIDTH)
+    got = base.error(picture, region, t, noise, text, PVA({}, torch.zeros(1, 1, WIDTH)))
+
+    x0, hidden = (
+        base.vae.encode(p).latent_dist.mean * base.vae.config.scaling_factor
+        for p in (picture, picture.masked_fill(region > 0, 0))
+    )
+    a = base.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+    noisy = a.sqrt() * x0 + (1 - a).sqrt() * noise
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    out = unet(torch.cat([noisy, region[:, :, ::2, ::2], hidden], 1), t, text).sample
+    wanted = {
+        "epsilon": noise,
+        "v_prediction": a.sqrt() * noise - (1 - a).sqrt() * x0,
+        "sample": x0,
+    }[prediction]
+    torch.testing.assert_close(got, (out - wanted).square().mean())
+
+
 def test_the_word_is_heard_only_where_it_is_said(model):
     base = open_pipeline(model, CPU, torch.float32)
     plain = base.speak(["a person"], torch.ones(WIDTH))
@@ -217,6 +246,12 @@ def test_a_stopped_training_goes_on_bit_by_bit(trained, monkeypatch, tmp_path):
     assert [p.name for p in (tmp_path / "parts-training").glob("step-*")] == ["step-2"]
     assert same(read_adapter(trained("parts", steps=5)), read_adapter(whole))
     assert len(seen) == 10
+    states = [
+        load_file(tmp_path / f"{name}-training" / "step-5" / "model.safetensors")
+        for name in ("whole", "parts")
+    ]
+    assert all(name.startswith("learned.") for name in states[0])
+    assert all(torch.equal(t, states[1][name]) for name, t in states[0].items())
     longer = trained("parts", steps=6)
     assert not same(read_adapter(longer), read_adapter(whole))
     assert len(seen) == 12
