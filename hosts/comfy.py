@@ -31,7 +31,7 @@ from .comfy_hooks import (
     run_preparation,
     run_sampling,
 )
-from .comfy_text import with_words
+from .comfy_text import knows_words, with_words
 from .comfy_training import (
     cross_attention_weights,
     differentiable,
@@ -46,6 +46,7 @@ __all__ = [
     "differentiable",
     "encode_text",
     "guide",
+    "knows_words",
     "load_inpaint_model",
     "load_person_model",
     "model_config",

@@ -20,7 +20,7 @@ from .diffusers_training import (
     encode_text,
     repaint_channels,
 )
-from .networks import Autoencoder, Clip, autoencoder, clip, unet, with_words
+from .networks import Autoencoder, Clip, autoencoder, clip, knows_words, unet, with_words
 from .sampling import SAMPLERS, SCHEDULERS, NoiseSchedule, noise_levels
 from .sampling import sample as run_sampler
 from .sites import Call, check_concat, check_references
@@ -33,6 +33,7 @@ __all__ = [
     "differentiable",
     "encode_text",
     "guide",
+    "knows_words",
     "load_inpaint_model",
     "load_person_model",
     "model_config",

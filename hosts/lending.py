@@ -57,4 +57,5 @@ def lend(host: Any, model: Any, clip: Any, vae: Any) -> Iterator[Base]:
             prediction=config.get("prediction", "epsilon"),
             size=tuple(n // factor * factor for n in side),
             layers=layers(host, model),
+            words=host.knows_words(clip),
         )

@@ -13,9 +13,5 @@ done
 for mode in "colour wheel" arrows "warped reference" confidence; do
   run "$pose" "mode_${mode// /_}" --set "Flow preview.mode=$mode"
 done
-words=workflows/api/inpaint_with_words.json
-run "$words" words_as_shipped
-run "$words" words_beard --set "What to paint.text=the face of a young man, light skin, a full beard"
-run "$words" words_skin --set "What to paint.text=the face of an older woman, very dark skin, a smile"
 "$bin/python" -m mannequin.lab.help_pictures "$out"
 "$bin/python" -m mannequin.lab.help_pictures_faces

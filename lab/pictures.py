@@ -102,7 +102,8 @@ def photograph(runs: Path) -> Image.Image:
 
 
 def main(runs: Path, photograph_runs: Path) -> None:
-    for name in WORKFLOWS | WORDS:
+    shipped = {path.stem for path in (ROOT / "workflows").glob("*.json")}
+    for name in shipped & (WORKFLOWS | WORDS).keys():
         thumbnail(name, runs).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
     write_brought()
     DOCS.mkdir(exist_ok=True)

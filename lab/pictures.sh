@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin out=out/pictures none=no_dense_pose.png photo=photograph.png
 rm -rf "$out"
-for name in pose_transfer try_on two_references inpaint_with_words; do
+for name in pose_transfer try_on two_references; do
   "$bin/mannequin" run "workflows/api/$name.json" -o "$out/examples"
 done
 "$bin/mannequin" run workflows/api/pose_transfer.json -o "$out/photograph" \

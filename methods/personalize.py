@@ -18,7 +18,7 @@ from .person_adapter import WORD, PersonAdapter
 from .pva import PVA, ROOMS, FaceEmbedding, Projections
 from .site import Method
 
-TEMPLATE = f"photo of a {WORD} person"
+TEMPLATE, WORDLESS = f"photo of a {WORD} person", "photo of a person"
 BINS = 4
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor | None, Sequence[Method]], Tensor]
@@ -33,7 +33,8 @@ class Base:
     text. encode: pictures [B, H, W, 3], 0..1, to the latents that the model sees. paint: (pictures,
     what is to be painted [B, H, W]) to concat, None for models that take no mask. sigmas: the
     noise levels of the schedule, ascending. prediction: "sample", "epsilon" or "v". size: (height,
-    width) of the pictures. layers: the cross-attentions' own projections.
+    width) of the pictures. layers: the cross-attentions' own projections. words: whether the text
+    encoder has a place for a learned word.
     """
 
     predict: Predict
@@ -44,6 +45,7 @@ class Base:
     prediction: str
     size: tuple[int, int]
     layers: Mapping[str, Projections]
+    words: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ class Personalization:
             for layer, own in started.items()
             for room in ROOMS
         }
-        self.word = None if adapter.word is None else nn.Parameter(adapter.word.clone().float())
+        learned = adapter.word is not None and base.words
+        self.word = nn.Parameter(adapter.word.clone().float()) if learned else None
+        self.prompt = TEMPLATE if base.words else WORDLESS
         self.optimizer = self.learn(self.tensors.values())
         self.done = 0
         self.seen: Tensor | None = None
@@ -162,7 +166,7 @@ class Personalization:
         noise = torch.randn(target.shape, generator=g).to(target)
         x = target + sigma.view(-1, 1, 1, 1) * noise
         concat = base.paint(*self._hidden(which, g))
-        text = base.speak([TEMPLATE] * rows, self.word)
+        text = base.speak([self.prompt] * rows, self.word)
         predicted = base.predict(x, sigma, text, concat, self.methods(which))
         self.seen = predicted.detach()[int(sigma.argmin())][None]
         return denoising_loss(predicted, target, sigma, base.prediction)
@@ -179,7 +183,7 @@ class Personalization:
         base, target = self.base, self.latents[:1]
         noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0)).to(target)
         sigma = base.sigmas[len(base.sigmas) // 2].to(target)[None]
-        text = base.speak([TEMPLATE], self.word)
+        text = base.speak([self.prompt], self.word)
         concat = base.paint(self.pictures[:1], self.masks[:1])
         x = target + sigma.view(-1, 1, 1, 1) * noise
         return [self.latents, text, base.predict(x, sigma, text, concat, ())]

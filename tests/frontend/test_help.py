@@ -5,6 +5,16 @@ from pathlib import Path
 
 import pytest
 
+WAITING = {  # their pictures come with the weights
+    f"Mannequin{name}"
+    for name in (
+        "LoadInpaintModel",
+        "LoadPersonAdapter",
+        "ParallelVisualAttention",
+        "PersonalizeFace",
+        "SavePersonAdapter",
+    )
+}
 PAGES = sorted((Path(__file__).resolve().parents[2] / "web" / "docs").glob("*.md"))
 
 
@@ -19,7 +29,8 @@ def test_the_page_renders_with_its_pictures(editor, page):
     for section in re.findall(r"^## (.+)$", source, re.MULTILINE):
         assert panel.get_by_role("heading", name=section, exact=True).count() == 1
     drawn = panel.locator("img").all()
-    assert len(drawn) == len(re.findall(r"!\[", source)) > 0
+    assert len(drawn) == len(re.findall(r"!\[", source))
+    assert bool(drawn) != (page.stem in WAITING)
     for picture in drawn:
         editor.page.wait_for_function(
             "i => i.complete && i.naturalWidth > 100", arg=picture.element_handle()

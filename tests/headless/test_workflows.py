@@ -54,7 +54,7 @@ def run(engine, random_model, model_folder, tmp_path):
 
 def test_the_workflows_are_those_of_the_readme():
     shipped = {path.stem for path in API.glob("*.json")}
-    assert shipped == {*NAMES, *PUBLISHED, "reference_attention_sd15", "inpaint_with_words"}
+    assert shipped == {*NAMES, *PUBLISHED, "reference_attention_sd15"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

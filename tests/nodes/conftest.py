@@ -14,11 +14,10 @@ from mannequin.hosts.adapters import write_adapter
 from mannequin.hosts.face_finder import FaceFinder
 from mannequin.hosts.faces import FaceNet
 from mannequin.hosts.lending import layers
-from mannequin.lab.face_workflows import FACE_WORKFLOWS
 from mannequin.lab.graph import api
 from mannequin.lab.training import inpaint_random
 from mannequin.lab.training.models import build
-from mannequin.lab.workflows import ROOT
+from mannequin.lab.workflows import ROOT, WAITING
 from mannequin.methods.person_adapter import new_adapter
 
 MODEL, ADAPTER, FACE_MODEL = "random.safetensors", "random-pva.safetensors", "blind.safetensors"
@@ -203,7 +202,7 @@ def example_files(tmp_path_factory):
 @pytest.fixture
 def prompt_of():
     """The API workflow of a name, shipped or only described yet, as a dict to change."""
-    described = {workflow.name: workflow for workflow in (make() for make in FACE_WORKFLOWS)}
+    described = {workflow.name: workflow for workflow in (make() for make in WAITING)}
 
     def prompt_of(name):
         if name in described:

@@ -7,18 +7,16 @@ from dataclasses import replace
 import pytest
 
 from mannequin.headless.validate import check
-from mannequin.lab.face_workflows import FACE_WORKFLOWS
 from mannequin.lab.graph import NOTE_KIND, Lane, api, graph
 from mannequin.lab.kinds import KINDS, WIDGETS
 from mannequin.lab.layout import TITLE
-from mannequin.lab.workflows import ROOT, WORKFLOWS, write
+from mannequin.lab.workflows import ROOT, WAITING, WORKFLOWS, write
 
 TINY = ("pose_transfer", "try_on", "two_references")
 PUBLISHED = ("leffa_pose_transfer", "leffa_try_on")
-INPAINT = ("inpaint_with_words",)
-DESCRIBED = {workflow.name: workflow for workflow in (make() for make in FACE_WORKFLOWS)}
-ENGINE = (*TINY, *PUBLISHED, *INPAINT, *DESCRIBED)
-SHIPPED = (*TINY, *PUBLISHED, *INPAINT, "reference_attention_sd15")
+DESCRIBED = {workflow.name: workflow for workflow in (make() for make in WAITING)}
+ENGINE = (*TINY, *PUBLISHED, *DESCRIBED)
+SHIPPED = (*TINY, *PUBLISHED, "reference_attention_sd15")
 FILES = {
     "Load person model": ("model_name", r"(mannequin-tiny|leffa_\w+)\.safetensors"),
     "Load inpaint model": ("model_name", r"mannequin-tiny-inpaint\.safetensors"),
@@ -136,7 +134,7 @@ def test_titles_are_unique_so_that_they_can_be_set(name, prompt_of):
     titles = [node["_meta"]["title"] for node in prompt_of(name).values()]
     assert len(titles) == len(set(titles))
     assert "Sample" in titles
-    if name not in INPAINT and name not in DESCRIBED:
+    if name not in DESCRIBED:
         assert {"Flow-guided attention", "Flow preview"} <= set(titles)
     if name in TINY:
         loads = "Load garment" if name == "try_on" else "Load reference"
