@@ -1,12 +1,16 @@
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from mannequin.hosts.face_finder import FaceFinder
 from mannequin.hosts.faces import FaceNet, load_face_model
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {
     "family": "mannequin-tiny-face",
     "widths": [8, 16, 16],
@@ -88,3 +92,19 @@ def test_a_person_model_is_named_as_such(tmp_path):
     save_file(tensors, tmp_path / "person.safetensors")
     with pytest.raises(ValueError, match="is a person model, not a face model: put it into"):
         load_face_model(tmp_path / "person.safetensors")
+
+
+def test_the_shipped_file_finds_and_tells_apart_the_example_portraits():
+    model = load_face_model(ROOT / "weights" / "faces" / "mannequin-tiny-face.safetensors")
+
+    def picture(name):
+        pixels = Image.open(ROOT / "workflows" / "inputs" / f"{name}.png").convert("RGB")
+        return torch.from_numpy(np.asarray(pixels).copy()).float() / 255
+
+    names = ("portrait_a", "portrait_a_second", "portrait_a_third", "portrait_b")
+    pictures = [picture(name) for name in names]
+    assert [len(model.find(p)) for p in pictures] == [1, 1, 1, 1]
+    assert len(model.find(picture("pair_ab"))) == 2
+    vectors = torch.nn.functional.normalize(model.embed(torch.stack(pictures))[:, 0], dim=-1)
+    cosine = vectors @ vectors.mT
+    assert cosine[0, 1:3].min() > model.alike > cosine[:3, 3].max()
