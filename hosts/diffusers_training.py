@@ -70,18 +70,14 @@ def cross_attention_weights(model: PersonModel) -> dict[str, dict[str, Tensor]]:
     """{layer id: {"to_q": [inner, C], "to_k": [inner, width], "to_v": [inner, width]}}, copies in
     float32. A model that reads no text has none.
     """
-    unet = model.unet.unet
-    out = {}
     with torch.inference_mode(False), torch.no_grad():
-        for name, processor in unet.attn_processors.items():
-            layer, kind, _ = getattr(processor, "where", ("", "", 0))
-            if kind == "cross":
-                attention = unet.get_submodule(name.removesuffix(".processor"))
-                out[layer] = {
-                    room: getattr(attention, room).weight.float().clone()
-                    for room in ("to_q", "to_k", "to_v")
-                }
-    return out
+        return {
+            layer: {
+                room: getattr(attention, room).weight.float().clone()
+                for room in ("to_q", "to_k", "to_v")
+            }
+            for layer, attention in model.unet.cross_attentions().items()
+        }
 
 
 def encode_text(

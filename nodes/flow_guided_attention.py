@@ -6,7 +6,7 @@ from .. import hosts
 from ..methods.flow_record import FlowRecord
 from ..methods.leffa import Leffa
 from .live_flow import live_flow
-from .schema import CATEGORY, Flow, build
+from .schema import CATEGORY, Flow, build, span
 from .schema import Reference as ReferenceWire
 
 RUNS = ("every step", "once")
@@ -41,26 +41,7 @@ class FlowGuidedAttention(io.ComfyNode):
                     tooltip="How much the references count. 1 is Leffa; 0 is as if the node were "
                     "not there.",
                 ),
-                build(
-                    io.Float.Input,
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Part of the sampling after which the references are seen, 0 to 1.",
-                ),
-                build(
-                    io.Float.Input,
-                    "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Part of the sampling up to which the references are seen, 0 to 1.",
-                ),
+                *span("the references are seen"),
                 build(
                     io.Boolean.Input,
                     "record_flow",

@@ -6,7 +6,7 @@ from .. import hosts
 from ..hosts import lending
 from ..methods.person_adapter import WORD, resolve_vectors
 from ..methods.pva import PVA, layers_named
-from .schema import CATEGORY, FaceEmbedding, PersonAdapter, build
+from .schema import CATEGORY, FaceEmbedding, PersonAdapter, build, span
 
 LAYERS = ("all", "coarse", "fine")
 
@@ -52,26 +52,7 @@ class ParallelVisualAttention(io.ComfyNode):
                     tooltip="How much the person counts against the text. 1 is PVA; 0 is as if the "
                     "node were not there.",
                 ),
-                build(
-                    io.Float.Input,
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Part of the sampling after which the person is seen, 0 to 1.",
-                ),
-                build(
-                    io.Float.Input,
-                    "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Part of the sampling up to which the person is seen, 0 to 1.",
-                ),
+                *span("the person is seen"),
                 build(
                     io.Combo.Input,
                     "layers",

@@ -41,6 +41,23 @@ def encoder(vae: Any, config: dict[str, Any]) -> Callable[[Tensor], Tensor]:
     return encode
 
 
+def span(seen: str) -> list[Any]:
+    """start_percent and end_percent: the part of the sampling in which something is seen."""
+    return [
+        build(
+            io.Float.Input,
+            name,
+            default=default,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            advanced=True,
+            tooltip=f"Part of the sampling {where} which {seen}, 0 to 1.",
+        )
+        for name, default, where in (("start_percent", 0.0, "after"), ("end_percent", 1.0, "up to"))
+    ]
+
+
 def build(make: Callable, *args: Any, **options: Any) -> Any:
     """make(*args, **options), without the options that this ComfyUI is too old to know.
 
