@@ -215,6 +215,19 @@ def attention_backend_page() -> Image.Image:
     return sheet
 
 
+WAITING = {
+    f"Mannequin{name}"
+    for name in (
+        "LoadInpaintModel",
+        "LoadPersonAdapter",
+        "ParallelVisualAttention",
+        "PersonalizeFace",
+        "SavePersonAdapter",
+    )
+}
+"""Pages without a picture until their weights ship."""
+
+
 def waiting(runs: Path) -> list[tuple[str, Image.Image]]:
     """Pages whose weights do not ship yet: drawn where somebody has run their workflows."""
     if not (runs / "words_as_shipped").is_dir():

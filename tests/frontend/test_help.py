@@ -5,16 +5,8 @@ from pathlib import Path
 
 import pytest
 
-WAITING = {  # their pictures come with the weights
-    f"Mannequin{name}"
-    for name in (
-        "LoadInpaintModel",
-        "LoadPersonAdapter",
-        "ParallelVisualAttention",
-        "PersonalizeFace",
-        "SavePersonAdapter",
-    )
-}
+from mannequin.lab.help_pictures import WAITING
+
 PAGES = sorted((Path(__file__).resolve().parents[2] / "web" / "docs").glob("*.md"))
 
 
