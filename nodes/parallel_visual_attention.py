@@ -31,18 +31,6 @@ class ParallelVisualAttention(io.ComfyNode):
                 PersonAdapter.Input(
                     "adapter", tooltip="From Load Person Adapter or Personalize Face."
                 ),
-                FaceEmbedding.Input(
-                    "faces",
-                    optional=True,
-                    tooltip="From Face Encoder: who it is. A personal adapter knows already; faces "
-                    "given take the place of its own.",
-                ),
-                io.Clip.Input(
-                    "clip",
-                    optional=True,
-                    tooltip=f"The model's CLIP, which then understands the word {WORD} of the "
-                    "adapter: photo of a <new1> person. Connect the output to CLIP Text Encode.",
-                ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -70,6 +58,18 @@ class ParallelVisualAttention(io.ComfyNode):
                     tooltip="The negative prompt's branch sees the person too, so that guidance "
                     "strengthens the words alone. For editing: expression, beard, glasses, hair.",
                 ),
+                FaceEmbedding.Input(
+                    "faces",
+                    optional=True,
+                    tooltip="From Face Encoder: who it is. A personal adapter knows already; faces "
+                    "given take the place of its own.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip=f"The model's CLIP, which then understands the word {WORD} of the "
+                    "adapter: photo of a <new1> person. Connect the output to CLIP Text Encode.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model"),
@@ -84,13 +84,13 @@ class ParallelVisualAttention(io.ComfyNode):
         cls,
         model,
         adapter,
-        faces=None,
-        clip=None,
         strength=1.0,
         start_percent=0.0,
         end_percent=1.0,
         layers=LAYERS[0],
         in_negative=False,
+        faces=None,
+        clip=None,
     ):
         host = hosts.host_of(model)
         branch = adapter.branch(lending.layers(host, model))

@@ -47,13 +47,13 @@ NODES = {
         [
             "model",
             "adapter",
-            "faces",
-            "clip",
             "strength",
             "start_percent",
             "end_percent",
             "layers",
             "in_negative",
+            "faces",
+            "clip",
         ],
     ),
     "MannequinPersonalizeFace": (
