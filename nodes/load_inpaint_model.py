@@ -16,8 +16,8 @@ class LoadInpaintModel(io.ComfyNode):
             display_name="Load Inpaint Model",
             category=CATEGORY,
             description="Loads a small inpainting model of people, faces and hands that is told in "
-            "words what to paint. mannequin-tiny-inpaint ships with the pack. Use it with CLIP "
-            "Text Encode and InpaintModelConditioning, as any inpainting checkpoint.",
+            "words what to paint. Use it with CLIP Text Encode and InpaintModelConditioning, as "
+            "any inpainting checkpoint.",
             search_aliases=["inpainting", "text", "checkpoint", "clip", "face", "hand"],
             inputs=[
                 io.Combo.Input(

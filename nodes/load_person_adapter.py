@@ -16,7 +16,7 @@ class LoadPersonAdapter(io.ComfyNode):
             display_name="Load Person Adapter",
             category=CATEGORY,
             description="Loads what Parallel Visual Attention needs beside the model: "
-            "mannequin-tiny-pva for any person, a person's own from Save Person Adapter, or an "
+            "one for any person, a person's own from Save Person Adapter, or an "
             "IP-Adapter plus file as a starting point.",
             search_aliases=["pva", "ip-adapter", "face adapter", "identity"],
             inputs=[

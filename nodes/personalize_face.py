@@ -29,7 +29,8 @@ class PersonalizeFace(io.ComfyNode):
                 io.Clip.Input("clip", tooltip="The model's CLIP."),
                 io.Vae.Input("vae", tooltip="The model's VAE."),
                 PersonAdapter.Input(
-                    "adapter", tooltip="Where to start: Load Person Adapter, mannequin-tiny-pva."
+                    "adapter",
+                    tooltip="Where to start: an adapter for any person, from Load Person Adapter.",
                 ),
                 FaceEmbedding.Input(
                     "faces", tooltip="1 to 16 pictures of the person, from Face Encoder."
@@ -39,7 +40,7 @@ class PersonalizeFace(io.ComfyNode):
                     default=40,
                     min=1,
                     max=2000,
-                    tooltip="40 are enough. More steps later go on from what is there.",
+                    tooltip="The paper's 40. More steps later go on from what is there.",
                 ),
                 io.Float.Input(
                     "learning_rate",

@@ -218,6 +218,8 @@ def run(work: Path, out: Path, steps: int) -> None:
             finder = face_finder.train(
                 lambda: face_finder.scenes(work, "train"), work / "face-finder.safetensors"
             )
+            counts = face_finder.evaluate(finder[1], face_finder.scenes(work, "heldout"))
+            print(json.dumps({"finder": counts}), flush=True)
             export(trainer, net, design, people, out, finder, measured)
         else:
             export(trainer, net, design, people, out.with_stem(f"{out.stem}-{name}"))

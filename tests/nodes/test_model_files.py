@@ -7,7 +7,8 @@ import pytest
 from mannequin.headless import folders, standin
 
 standin.install()
-model_files = pytest.importorskip("mannequin.nodes.model_files")
+
+from mannequin.nodes import model_files  # noqa: E402  it needs the stand-ins
 
 
 @pytest.fixture
