@@ -9,38 +9,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-from dataclasses import dataclass, replace
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
+from ...hosts import diffusers as host
 from ...hosts.adapters import write_adapter
 from ...hosts.faces import FaceNet
-from ...hosts.patches import PatchAutoencoder
-from ...hosts.sampling import NoiseSchedule
-from ...hosts.sites import Call
-from ...hosts.text import TextEncoder, WordTokenizer
-from ...hosts.unet import SiteUNet
+from ...hosts.lending import lend
 from ...methods.person_adapter import WORD, PersonAdapter
-from ...methods.personalize import TEMPLATE, stratified
-from ...methods.pva import PVA, ROOMS, Projections
-from ...methods.site import Step
+from ...methods.personalize import TEMPLATE, Base, stratified
+from ...methods.pva import PVA
 from ..people.portraits import FACES
-from .inpaint import (
-    FLOOR,
-    OUTSIDE,
-    PERSON_WEIGHTS,
-    concat,
-    inpaint_config,
-    make_inpaint,
-    tiny_autoencoder,
-)
+from .inpaint import FLOOR, OUTSIDE, PERSON_WEIGHTS
 from .inpaint_data import FACE, HAIR, Pool, box_of, free_form, grow
 from .loop import Schedule, Trainer
 from .pva_learned import Learned, adapter_of
@@ -51,61 +37,6 @@ MOST_REFERENCES = 5
 PURE_NOISE, TEMPLATE_SHARE, MIRRORED = 0.3, 0.5, 0.25
 ADAPTERS = PERSON_WEIGHTS.parent / "adapters"
 WEIGHTS = ADAPTERS / "mannequin-tiny-pva.safetensors"
-
-
-@dataclass
-class FrozenBase:
-    """The tiny inpainting model under the site contract, without gradients of its own."""
-
-    unet: SiteUNet
-    tokenizer: WordTokenizer
-    text: TextEncoder
-    vae: PatchAutoencoder
-    schedule: NoiseSchedule
-
-    def layers(self) -> dict[str, Projections]:
-        """The cross-attentions' own projections, by layer."""
-        return {
-            layer: Projections(*(getattr(attn, room).weight for room in ROOMS))
-            for layer, attn in self.unet.cross_attentions().items()
-        }
-
-    def speak(self, prompts: list[str], word: Tensor | None = None) -> Tensor:
-        """Text [B, L, W], with a learned vector for WORD."""
-        tokens = self.tokenizer(prompts)
-        embedded = self.text.embed(tokens)
-        if word is not None:
-            mine = (tokens == self.tokenizer.index[WORD]).unsqueeze(-1)
-            embedded = torch.where(mine, word.to(embedded), embedded)
-        return self.text(tokens, embedded)
-
-    def x0(self, noisy: Tensor, t: Tensor, seen: Tensor, text: Tensor, *methods: PVA) -> Tensor:
-        """The network's x0 from sqrt(a) x0 + sqrt(1 - a) noise at timesteps t [B]."""
-        step = Step(math.nan, 0.5, 0, 1, (True,) * len(noisy))
-        call = Call(step, tuple(noisy.shape[-2:]), methods)
-        return self.unet.forward(torch.cat([noisy, seen], 1), t, call, text)
-
-
-def frozen_base(path: Path) -> FrozenBase:
-    """From an exported file, or the averaged weights of a training checkpoint."""
-    config = _config(path)
-    unet, tokenizer, text = make_inpaint(config)
-    stored = load_file(path)
-    prefix = "ema." if any(k.startswith("ema.") for k in stored) else ""
-    for room, module in (("unet", unet), ("text", text)):
-        start = f"{prefix}{room}."
-        module.load_state_dict(
-            {k[len(start) :]: v.float() for k, v in stored.items() if k.startswith(start)}
-        )
-        module.requires_grad_(False).eval()
-    site_unet = SiteUNet(unet, text_free=False)
-    return FrozenBase(site_unet, tokenizer, text, tiny_autoencoder(), NoiseSchedule())
-
-
-def _config(path: Path) -> dict[str, Any]:
-    with safe_open(path, framework="pt") as file:
-        written = (file.metadata() or {}).get("mannequin")
-    return json.loads(written) if written else inpaint_config()
 
 
 @torch.inference_mode()
@@ -169,7 +100,7 @@ def draw_references(
 class PVALoss:
     """The base's own loss with the branch in place; timesteps in strata, a share of pure noise."""
 
-    def __init__(self, base: FrozenBase, learned: Learned, pool: Pool, vectors: Tensor) -> None:
+    def __init__(self, base: Base, learned: Learned, pool: Pool, vectors: Tensor) -> None:
         self.base, self.learned, self.pool, self.vectors = base, learned, pool, vectors
 
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
@@ -178,38 +109,44 @@ class PVALoss:
         target = torch.randint(FACES, (ROWS,), generator=g)
         which = person * FACES + target
         image, label = self.pool.take(which)
-        picture = image.movedim(-1, 1).float() / 127.5 - 1
-        region = torch.stack([face_region(one, rng) for one in label]).unsqueeze(1)
+        picture = image.float() / 255
+        region = torch.stack([face_region(one, rng) for one in label])
         prompts = [
-            TEMPLATE if rng.random() < TEMPLATE_SHARE else self._caption(i, rng)
+            TEMPLATE if rng.random() < TEMPLATE_SHARE else caption(self.pool.prompt(i, rng), rng)
             for i in which.tolist()
         ]
         base, learned = self.base, self.learned
-        with torch.no_grad():
-            x0 = base.vae.encode(picture)
-            seen = concat(base.vae, picture, region)
-        t = stratified(ROWS, 1000, g)
-        t[torch.rand(ROWS, generator=g) < PURE_NOISE] = 999
-        a = base.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
-        noisy = a.sqrt() * x0 + (1 - a).sqrt() * torch.randn(x0.shape, generator=g)
+        hidden = region.unsqueeze(-1)
+        x0, seen = base.encode(picture), base.paint(picture * (1 - hidden) + 0.5 * hidden, region)
+        t = stratified(ROWS, len(base.sigmas), g)
+        t[torch.rand(ROWS, generator=g) < PURE_NOISE] = len(base.sigmas) - 1
+        sigma = base.sigmas[t]
+        x = x0 + sigma.view(-1, 1, 1, 1) * torch.randn(x0.shape, generator=g)
         tokens = learned.identity(*draw_references(self.vectors, person, target, rng))
         pva = PVA(learned.projections(), tokens)
-        out = base.x0(noisy, t, seen, base.speak(prompts, learned.word), pva)
+        out = base.predict(x, sigma, base.speak(prompts, learned.word), seen, (pva,))
         weight = OUTSIDE + seen[:, :1]
-        error = (out - x0).square() * weight / (1 - a + FLOOR)
+        noise = (sigma.square() / (1 + sigma.square())).view(-1, 1, 1, 1)
+        error = (out - x0).square() * weight / (noise + FLOOR)
         return {"total": error.sum() / weight.sum() / x0.shape[1]}
 
-    def _caption(self, index: int, rng: np.random.Generator) -> str:
-        said = self.pool.prompt(index, rng)
-        return said if rng.random() < 0.5 else said.replace("the face of a", f"photo of a {WORD}")
+
+def caption(said: str, rng: np.random.Generator) -> str:
+    """Half of the captions with the learned word in them."""
+    if rng.random() < 0.5:
+        return said
+    return re.sub("^the face of an? ", f"photo of a {WORD} ", said)
 
 
-def train(base: FrozenBase, net: FaceNet, pool: Pool, checkpoint: Path, steps: int) -> tuple:
-    """Trains or resumes; returns trainer and what it trained."""
+def train(
+    base: Base, word: Tensor, net: FaceNet, pool: Pool, checkpoint: Path, steps: int
+) -> tuple[Trainer, Learned]:
+    """Trains or resumes; returns trainer and what it trained. word: the embedding that the word
+    starts at.
+    """
     torch.manual_seed(SEED)
     vectors = face_vectors(net, pool)
-    word = base.text.embed.weight[base.tokenizer.index[WORD]]
-    learned = Learned(base.layers(), vectors.shape[-1], word)
+    learned = Learned(base.layers, vectors.shape[-1], word)
     schedule = Schedule(steps, rate=RATE, decay=DECAY)
     trainer = Trainer({"pva": learned}, schedule, checkpoint, SEED, every=120.0)
     trainer.run(PVALoss(base, learned, pool, vectors))
@@ -248,5 +185,8 @@ def main(arguments: list[str]) -> None:
 def run(work: Path, base: Path, faces: Path, out: Path, steps: int) -> None:
     """Trains on what `work` holds and writes `out`."""
     pool = Pool("face", work / "portraits")
-    trained = train(frozen_base(base), load_face_net(faces), pool, work / "pva.safetensors", steps)
+    model, clip, vae = host.load_inpaint_model(base)
+    word = clip.encoder.embed.weight[clip.tokenizer.index[WORD]]
+    with lend(host, model, clip, vae) as lent:
+        trained = train(lent, word, load_face_net(faces), pool, work / "pva.safetensors", steps)
     export(*trained, out)
