@@ -15,6 +15,7 @@ from typing import Any
 
 import comfy.sd
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
@@ -80,7 +81,7 @@ def ready(model: ModelPatcher) -> ModelPatcher:
 
 def model_config(model: ModelPatcher) -> dict[str, Any]:
     """latent_channels, downscale, latent_scale, dense_pose (see `methods.person`; None for plain
-    checkpoints), and the networks' own.
+    checkpoints), prediction ("sample", "epsilon" or "v"), and the networks' own.
 
     Raises ValueError for a MODEL without the UNet that our methods patch.
     """
@@ -94,10 +95,12 @@ def model_config(model: ModelPatcher) -> dict[str, Any]:
             f"{type(model.model).__name__}, which has no such UNet. Connect the MODEL of Load "
             "Person Model or of Load Checkpoint."
         )
+    v = model.model.model_type is ModelType.V_PREDICTION
     latent = model.model.latent_format
     largest = LARGEST.get(model.model.model_config.unet_config.get("context_dim"), 768)
     return {
         "family": "plain",
+        "prediction": "v" if v else "epsilon",
         "latent_channels": latent.latent_channels,
         "latent_scale": latent.scale_factor,
         "downscale": 8,

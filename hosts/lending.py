@@ -54,7 +54,7 @@ def lend(host: Any, model: Any, clip: Any, vae: Any) -> Iterator[Base]:
             encode=encode,
             paint=paint,
             sigmas=usable(host.noise_table(model)),
-            prediction=config.get("prediction", "epsilon"),
+            prediction=config["prediction"],
             size=tuple(n // factor * factor for n in side),
             layers=layers(host, model),
             words=host.knows_words(clip),

@@ -8,6 +8,8 @@ import comfy_boot as boot
 import torch
 from comfy_boot import POOLED, TEXT, ours
 
+import comfy.model_base  # isort: skip
+
 host = ours("hosts.comfy")
 Method = ours("methods.site").Method
 out = {}
@@ -72,6 +74,9 @@ with torch.inference_mode():
 assert host.repaint_channels(boot.plain_model(), picture, mask) is None
 out["channels"], out["scale"] = channels, torch.tensor(inpainting.model.latent_format.scale_factor)
 out["picture"] = picture
+assert host.model_config(inpainting)["prediction"] == "epsilon"
+inpainting.model.model_type = comfy.model_base.ModelType.V_PREDICTION
+assert host.model_config(inpainting)["prediction"] == "v"
 train("sd15", inpainting, channels)
 train("sdxl", boot.plain_model(xl=True), None, pooled=pooled)
 
