@@ -23,8 +23,8 @@ def read_adapter(path: Path) -> PersonAdapter:
         raise ValueError(f"{path}: no such file. Put the adapter into models/mannequin/adapters.")
     if path.suffix.lower() != ENDING:
         raise ValueError(
-            f"{path}: expected a {ENDING} file; got {path.suffix or 'no ending'}. Most adapters are "
-            "published as safetensors too: take that file."
+            f"{path}: expected a {ENDING} file; got {path.suffix or 'no ending'}. Most adapters "
+            "are published as safetensors too: take that file."
         )
     try:
         with safe_open(path, framework="pt") as file:
