@@ -50,7 +50,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.parameters = [p for m in self.modules.values() for p in m.parameters()]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, self.schedule.rate, betas=(0.9, 0.98), weight_decay=0.01, foreach=True
+            self.parameters, self.schedule.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         )
         self.reset_average()
         if self.checkpoint.exists():
@@ -108,8 +108,8 @@ class Trainer:
     def _average(self) -> None:
         keep = min(self.schedule.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, p in self._named().items():
-                self.ema[name].lerp_(p, 1 - keep)
+            now = self._named()
+            torch._foreach_lerp_([self.ema[name] for name in now], list(now.values()), 1 - keep)
 
     def averaged(self) -> dict[str, dict[str, Tensor]]:
         """The EMA weights per module."""
