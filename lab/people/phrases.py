@@ -84,6 +84,33 @@ def face(facts: dict, say: Speaker) -> str:
     return say.join(f"the face of {_who(facts, say)}", parts)
 
 
+def _looks(facts: dict, say: Speaker, most: int) -> list[str]:
+    """Up to `most` things that tell this face from others."""
+    parts = [hair(facts)]
+    if facts["glasses"] != "no glasses":
+        parts.append(facts["glasses"])
+    if facts["beard"] not in ("no beard", "stubble"):
+        parts.append(f"a {facts['beard']}")
+    parts.append(next(way for way in SAID["expression"][facts["expression"]] if " " in way))
+    parts.append(f"{SKIN[facts['skin_tone']]} skin")
+    if say.rng is not None:
+        say.rng.shuffle(parts)
+        most = int(say.rng.integers(0, most + 1))
+    return parts[:most]
+
+
+def scene(people: Sequence[dict], place: str, say: Speaker) -> str:
+    """One to three people, left to right, before a backdrop of a kind; facts as for a face."""
+    said = []
+    for facts in people:
+        looks = _looks(facts, say, (4, 3, 1)[len(people) - 1])
+        said.append(_who(facts, say) + (f" with {' and '.join(looks)}" if looks else ""))
+    parts = ["a scene of " + " beside ".join(said)]
+    if say.says():
+        parts.append(f"a {place.removeprefix('soft ')} background")
+    return ", ".join(parts)
+
+
 def hand(facts: dict, say: Speaker) -> str:
     """A hand; `facts` as in Portraits.hands."""
     side = f"{facts['side']} " if say.says(0.8) else ""

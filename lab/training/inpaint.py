@@ -1,8 +1,9 @@
 """`mannequin train inpaint`: a tiny inpainting model that listens to text, of synthetic people.
 
-Three domains share one network: whole people (128x96), faces and hands (64x64). Every step draws
-one domain. What is painted: noisy latent, mask, latent of the masked picture, as in published
-inpainting checkpoints; the network predicts x0, for the reasons in weights/README.md.
+Four domains share one network: whole people (128x96), faces and hands (64x64), scenes of one to
+three people (64x128). Every step draws one domain. What is painted: noisy latent, mask, latent of
+the masked picture, as in published inpainting checkpoints; the network predicts x0, for the
+reasons in weights/README.md.
 """
 
 import argparse
@@ -20,20 +21,22 @@ from ...hosts.sampling import NoiseSchedule
 from ...hosts.text import TextEncoder, WordTokenizer, make_text
 from ...methods.person import latent_mask
 from ..people import write_shards
+from ..people.groups import HEIGHT, WIDTH
 from ..people.portrait_shards import write_portraits
 from .autoencoder import psnr
 from .inpaint_data import DOMAINS, Batch, Pool
 from .loop import Schedule, Trainer
 from .models import LATENT_CHANNELS, VAE
 from .person import Recipe, draw_timesteps
+from .scene_data import ScenePool
 from .vocabulary import TEXT
 
 SEED = 1
 BODY_SETS, PORTRAITS, HELDOUT_SETS, HELDOUT_PORTRAITS = 2624, 3072, 256, 128
 STEPS, DECAY, RATE = 40_000, 0.1, 4e-4
 WIDTHS = (48, 96, 128)
-SHARES = {"body": 0.1, "face": 0.75, "hand": 0.15}
-COUNTS = {"body": 4, "face": 12, "hand": 12}
+SHARES = {"body": 0.1, "face": 0.58, "hand": 0.12, "scene": 0.2}
+COUNTS = {"body": 4, "face": 12, "hand": 12, "scene": 6}
 NOISE = Recipe(pure_noise=0.15, noise_mean=0.0)
 FLOOR = 0.05  # of the noise share in the loss weight: the smaller, the more detail counts
 OUTSIDE = 0.15
@@ -56,7 +59,7 @@ def inpaint_config() -> dict[str, Any]:
         "latent_channels": LATENT_CHANNELS,
         "downscale": VAE["patch"],
         "latent_scale": 1.0,
-        "sizes": {"body": [128, 96], "face": [64, 64], "hand": [64, 64]},
+        "sizes": {"body": [128, 96], "face": [64, 64], "hand": [64, 64], "scene": [HEIGHT, WIDTH]},
         "unet": {
             "in_channels": 2 * LATENT_CHANNELS + 1,
             "out_channels": LATENT_CHANNELS,
@@ -187,10 +190,11 @@ def reconstruction(vae: PatchAutoencoder, pools: dict[str, Pool], count: int = 6
 
 
 def open_pools(work: Path, heldout: bool = False) -> dict[str, Pool]:
-    """The three domains' pictures in a working folder."""
+    """The domains' pictures in a working folder."""
     body, close = ("heldout", "portraits-heldout") if heldout else ("train", "portraits")
     folders = {"body": work / body, "face": work / close, "hand": work / close}
-    return {name: Pool(name, folder) for name, folder in folders.items()}
+    pools = {name: Pool(name, folder) for name, folder in folders.items()}
+    return {**pools, "scene": ScenePool(pools["face"])}
 
 
 def make_trainer(

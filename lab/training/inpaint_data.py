@@ -14,7 +14,7 @@ from ..people import phrases
 from ..people.phrases import Speaker
 from .data import pictures
 
-DOMAINS = ("body", "face", "hand")
+DOMAINS = ("body", "face", "hand", "scene")
 NO_TEXT = 0.1
 SKIN, HAIR, TOP, BOTTOM, FACE, HANDS = 1, 2, 3, 4, 6, (7, 8)
 
@@ -143,11 +143,14 @@ def paint_region(label: Tensor, domain: str, rng: np.random.Generator) -> Tensor
         return torch.isin(label, torch.tensor(kinds)).float()
 
     subjects = {
+        "scene": (of(1), of(1, 2), of(2), of(2, 3), of(3), of(1, 2, 3)),
         "face": (of(FACE), of(FACE), of(FACE, HAIR)),
         "hand": (of(*HANDS), of(*HANDS), of(SKIN, *HANDS)),
         "body": (of(TOP, SKIN), (label > 0).float(), of(FACE, HAIR), of(BOTTOM), of(*HANDS)),
     }[domain]
     subject = subjects[rng.integers(len(subjects))]
+    if domain == "scene" and rng.random() < 0.4:
+        return torch.ones_like(subject)  # text alone makes the scene
     size = int(rng.integers(1, 7))
     kind = rng.choice(5, p=(0.2, 0.4, 0.2, 0.1, 0.1))
     if kind == 0:

@@ -8,6 +8,7 @@ pytest.importorskip("anny")
 
 from mannequin.hosts.text import make_text
 from mannequin.lab.people import phrases
+from mannequin.lab.people.backdrop import KINDS
 from mannequin.lab.people.identity import AGES, BUILDS, GENDERS, HAIR_COLOURS, HAIR_STYLES
 from mannequin.lab.people.looks import BEARDS, EXPRESSIONS, FRAMES, GLASSES
 from mannequin.lab.people.phrases import Speaker
@@ -21,7 +22,7 @@ from mannequin.lab.training.inpaint import (
     make_trainer,
     tiny_autoencoder,
 )
-from mannequin.lab.training.inpaint_data import Batch, Pool, box_of, grow, paint_region
+from mannequin.lab.training.inpaint_data import DOMAINS, Batch, Pool, box_of, grow, paint_region
 from mannequin.lab.training.loop import Schedule
 from mannequin.lab.training.vocabulary import TEXT
 
@@ -58,6 +59,7 @@ def test_the_vocabulary_holds_every_word_of_the_prompts():
     for k in range(420):
         say = Speaker(np.random.default_rng(k))
         said += [phrases.face(facts(k), say), phrases.hand(facts(k), say)]
+        said.append(phrases.scene([facts(k), facts(k + 1)], KINDS[k % len(KINDS)], say))
     for seed in range(120):
         found = recipe_of(seed, "train").attributes()
         said += [phrases.body(who, found["frame"], Speaker()) for who in found["people"]]
@@ -95,7 +97,7 @@ def label():
 
 def test_every_region_asks_for_something(label):
     rng = np.random.default_rng(0)
-    for domain in ("face", "hand", "body"):
+    for domain in DOMAINS:
         for _ in range(60):
             region = paint_region(label, domain, rng)
             assert region.shape == (64, 64)
@@ -154,7 +156,7 @@ def config():
 
 
 def pools() -> dict[str, Pool]:
-    return {name: Noise() for name in ("body", "face", "hand")}
+    return {name: Noise() for name in DOMAINS}
 
 
 def test_an_interrupted_training_ends_like_an_unbroken_one(tmp_path, config):
