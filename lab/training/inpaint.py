@@ -33,7 +33,7 @@ from .vocabulary import TEXT
 
 SEED = 1
 BODY_SETS, PORTRAITS, HELDOUT_SETS, HELDOUT_PORTRAITS = 2624, 3072, 256, 128
-STEPS, DECAY, RATE = 40_000, 0.1, 4e-4
+STEPS, DECAY, RATE = 28_000, 0.1, 4e-4
 WIDTHS = (48, 96, 128)
 SHARES = {"body": 0.1, "face": 0.58, "hand": 0.12, "scene": 0.2}
 COUNTS = {"body": 4, "face": 12, "hand": 12, "scene": 6}
