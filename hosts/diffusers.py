@@ -20,7 +20,7 @@ from .diffusers_training import (
     encode_text,
     repaint_channels,
 )
-from .networks import Autoencoder, Clip, autoencoder, clip, knows_words, unet, with_words
+from .networks import Autoencoder, Clip, autoencoder, clip, knows_words, places, unet, with_words
 from .sampling import SAMPLERS, SCHEDULERS, NoiseSchedule, noise_levels
 from .sampling import sample as run_sampler
 from .sites import Call, check_concat, check_references
@@ -39,6 +39,7 @@ __all__ = [
     "model_config",
     "noise_table",
     "patch",
+    "places",
     "repaint_channels",
     "sample",
     "sample_custom",

@@ -77,6 +77,13 @@ def with_words(clip: Clip, learned: Mapping[str, Tensor]) -> Clip:
     return replace(clip, learned={**clip.learned, **learned})
 
 
+def places(clip: Clip, prompt: str, phrase: str) -> list[tuple[int, ...]]:
+    """Where a word, or a few in a row, stands in the text [1, L, width] that the CLIP makes of a
+    prompt: the positions of every occurrence.
+    """
+    return prompts.places(clip.tokenizer, prompt, phrase)
+
+
 def clip(stored: PersonWeights) -> Clip:
     """The text encoder, in float32. Raises RuntimeError when weights and configuration differ."""
     tokenizer, encoder = make_text(stored.config["text"])

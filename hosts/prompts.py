@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,7 +61,7 @@ def tokens(
     known, and words that do not fit, are told in the log.
     """
     learned = learned or {}
-    words = [(word, w) for part, w in weighted(prompt) for word in tokenizer.split(part)]
+    words = _words(tokenizer, prompt)
     unknown = [w for w, _ in words if w not in learned and w not in tokenizer.index]
     if unknown:
         log.warning(
@@ -82,6 +83,28 @@ def tokens(
     ]
     row = [(BEGIN, 1.0), *said, (END, 1.0)]
     return row + [(PAD, 1.0)] * (tokenizer.length - len(row))
+
+
+def _words(tokenizer: WordTokenizer, prompt: str) -> list[tuple[str, float]]:
+    """The words of a prompt with their weights."""
+    return [(word, w) for part, w in weighted(prompt) for word in tokenizer.split(part)]
+
+
+def places(tokenizer: WordTokenizer, prompt: str, phrase: str) -> list[tuple[int, ...]]:
+    """Where a word, or a few in a row, stands among a prompt's tokens: the positions of every
+    occurrence. What does not fit into the row is not found.
+    """
+    words = [word for word, _ in _words(tokenizer, prompt)][: tokenizer.length - 2]
+    return runs(words, tokenizer.split(phrase), first=1)
+
+
+def runs(row: Sequence[Any], wanted: Sequence[Any], first: int = 0) -> list[tuple[int, ...]]:
+    """Where one sequence stands inside another: the positions of every occurrence, counted from
+    `first`.
+    """
+    n = len(wanted)
+    starts = [i for i in range(len(row) - n + 1) if n and list(row[i : i + n]) == list(wanted)]
+    return [tuple(range(first + i, first + i + n)) for i in starts]
 
 
 def word_count(row: Sequence[Token]) -> int:

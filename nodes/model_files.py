@@ -10,13 +10,20 @@ from pathlib import Path
 import folder_paths
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
-PERSON, INPAINT, FACES, ADAPTERS = (
+PERSON, INPAINT, FACES, ADAPTERS, ROUTERS = (
     "mannequin",
     "mannequin_inpaint",
     "mannequin_faces",
     "mannequin_adapters",
+    "mannequin_routers",
 )
-SUBFOLDERS = {PERSON: "", INPAINT: "inpaint", FACES: "faces", ADAPTERS: "adapters"}
+SUBFOLDERS = {
+    PERSON: "",
+    INPAINT: "inpaint",
+    FACES: "faces",
+    ADAPTERS: "adapters",
+    ROUTERS: "routers",
+}
 
 
 def register() -> None:

@@ -110,3 +110,23 @@ def test_a_learned_word_stands_for_its_embedding(text, caplog):
     changed.square().sum().backward()
     assert other.grad.abs().sum() > 0
     assert encoder.embed.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "phrase", "places"),
+    [
+        ("a red face, short hair", "face", [(3,)]),
+        ("An (red:1.5) face", "a Red", [(1, 2)]),
+        ("face face a face", "face", [(1,), (2,), (4,)]),
+        ("a unicorn and a griffin", "griffin", [(5,)]),
+        ("a a a a a a face", "face", []),
+        ("a reddish face", "red", []),
+        ("a red face", "", []),
+    ],
+)
+def test_places_of_a_word_in_the_row_of_tokens(text, prompt, phrase, places):
+    tokenizer, _ = text
+    assert prompts.places(tokenizer, prompt, phrase) == places
+    known = [place for run in places for place in run if phrase in tokenizer.index]
+    row = [token for token, _ in prompts.tokens(tokenizer, prompt)]
+    assert all(row[place] == tokenizer.index[phrase] for place in known)

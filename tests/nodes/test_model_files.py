@@ -20,8 +20,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(model_files, "SHIPPED", tmp_path / "pack")
     for name in ("mine.safetensors", "inpaint/base.safetensors", "faces/net.safetensors",
-                 "adapters/anna.safetensors", "published.pth", "people/more.safetensors",
-                 "inpaint/notes.txt"):  # fmt: skip
+                 "adapters/anna.safetensors", "routers/people.safetensors", "published.pth",
+                 "people/more.safetensors", "inpaint/notes.txt"):  # fmt: skip
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     model_files.register()
@@ -32,6 +32,7 @@ def test_every_family_is_found_below_the_persons_folder(root):
     assert model_files.names(model_files.INPAINT) == ["base.safetensors"]
     assert model_files.names(model_files.FACES) == ["net.safetensors"]
     assert model_files.names(model_files.ADAPTERS) == ["anna.safetensors"]
+    assert model_files.names(model_files.ROUTERS) == ["people.safetensors"]
     path = model_files.path(model_files.INPAINT, "base.safetensors")
     assert path == root / "inpaint" / "base.safetensors"
 
