@@ -1,0 +1,151 @@
+"""MoA: mixture-of-attention for several people in one scene (arXiv 2404.11565).
+
+Every self- and cross-attention has two experts, the frozen prior and the personalised one with its
+own queries, keys and values; a small router per layer says for every pixel how much of each goes
+into the shared output projection. In cross-attention the personalised expert reads the multimodal
+prompt, in which the subjects' words carry their pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..kernels import attention, mixture_attention
+from .moa_weights import KINDS, MoAWeights, bind, picture_feature, route
+from .pva import Projections
+from .routed import Routed, RoutedAdapters, conditional_rows, prior_attention, split_heads
+from .routes import Bound, RouteRecord, Subject, layers_chosen, word_attention
+from .site import Method, Site
+
+__all__ = ["Bound", "MoA", "MoAWeights", "RouteRecord", "RoutedAdapters", "Subject"]
+
+
+class MoA(Routed):
+    """R_prior prior + R_personal personalised, before the output projection (section 3.2).
+
+    experts: weights for the model, see `MoAWeights.check`. subjects: who stands behind which words.
+    strength: R_personal is multiplied by it and kept at most 1; R_prior is the rest (our design).
+    layers: where the experts act: "all", "coarse", "fine" or layer ids; the prior alone elsewhere.
+    record: is filled with the routes, for which the attention to the words is computed once more.
+    sigmas [rows]: the noise level of every conditional row, where the step says only their mean
+    (training). The rest as in `Routed`. The unconditional rows see the prior alone.
+    """
+
+    kinds = KINDS
+
+    def __init__(
+        self,
+        experts: MoAWeights,
+        subjects: Sequence[Bound] | Sequence[Sequence[Bound]],
+        strength: float = 1.0,
+        start: float = 0.0,
+        end: float = 1.0,
+        temperature: float = 1.0,
+        layers: str | Sequence[str] = "all",
+        record: RouteRecord | None = None,
+        sigmas: Tensor | None = None,
+    ) -> None:
+        super().__init__(subjects, strength, start, end, temperature, record)
+        self.experts, self.sigmas = experts, sigmas
+        for bound in {id(b): b for row in self.rows for b in row}.values():
+            experts.check_subject(bound.subject)
+        self.layers = tuple(layers_chosen(experts.branch("cross"), layers))
+        self._features = [
+            torch.stack([picture_feature(b.subject.faces) for b in row]) if row else None
+            for row in self.rows
+        ]
+        self._rooms = {name: _under(experts.tensors, name) for name in self._names()}
+
+    def _names(self) -> list[str]:
+        sites = [f"{layer}.{kind}" for layer in self.layers for kind in KINDS]
+        return ["binder", *(f"{room}.{site}" for room in ("expert", "router") for site in sites)]
+
+    def context(
+        self, n: Tensor, keys: Tensor, values: Tensor, site: Site
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if site.layer in self.layers:
+            self._inputs[site.layer, site.kind] = n
+            if site.kind == "cross":
+                self._inputs[site.layer, "text"] = keys
+        return n, keys, values
+
+    def attends(self, site: Site) -> bool:
+        return site.layer in self.layers
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, site: Site, others: Sequence[Method] = ()
+    ) -> Tensor:
+        rows = conditional_rows(site.step)
+        if not rows:
+            return prior_attention(q, k, v, site, others)
+        n = self._inputs[site.layer, site.kind][rows]
+        personal = self.personalised(n, rows, site)
+        share = self.shares(n, site)
+        self._observe(site, share, personal)
+        if not others and len(rows) == len(q):
+            weights = torch.stack([1 - share, share], -1)
+            return mixture_attention([(q, k, v), personal], weights)
+        out = prior_attention(q, k, v, site, others).clone()
+        mixed = share[:, None, :, None]
+        out[rows] = (1 - mixed) * out[rows] + mixed * attention(*personal)
+        return out
+
+    def shares(self, n: Tensor, site: Site) -> Tensor:
+        """R_personal of every pixel, [b, N], from the layer's input n [b, N, C]."""
+        routes = route(self._rooms[f"router.{site.layer}.{site.kind}"], n, self.temperature)
+        share = routes[..., 1]
+        return share if self.strength == 1 else (share * self.strength).clamp(max=1)
+
+    def personalised(self, n: Tensor, rows: list[int], site: Site) -> tuple[Tensor, ...]:
+        """(Q', K', V') of the personalised expert, [b, H, N or L, d]."""
+        own = Projections(**self._rooms[f"expert.{site.layer}.{site.kind}"])
+        seen = n if site.kind == "self" else self.prompt(rows, site)
+        pairs = ((n, own.to_q), (seen, own.to_k), (seen, own.to_v))
+        return tuple(split_heads(F.linear(x, w.to(x)), site.heads) for x, w in pairs)
+
+    def prompt(self, rows: list[int], site: Site) -> Tensor:
+        """The multimodal prompt of these rows [b, L, W] (section 3.3): the text, with the subjects'
+        words bound to their pictures.
+        """
+        text = self._inputs[site.layer, "text"][rows]
+        where = self.where(len(rows), text.shape[1], text.device)
+        row, number, place = where.nonzero(as_tuple=True)
+        whose = row if len(self.rows) > 1 else torch.zeros_like(row)
+        features = self._placed(text)[whose, number]
+        sigma = torch.full((len(rows),), site.step.sigma) if self.sigmas is None else self.sigmas
+        words = bind(
+            self._rooms["binder"],
+            text[row, place],
+            features,
+            sigma.to(text.device)[row],
+            self.experts.layers.index(site.layer),
+        )
+        return text.index_put((row, place), words)
+
+    def _placed(self, like: Tensor) -> Tensor:
+        """The subjects' pictures [rows, S, D], zeros where a row has fewer."""
+        most = max(map(len, self.rows))
+        dimension = self.experts.config["dimension"]
+        out = like.new_zeros(len(self.rows), most, dimension)
+        for row, features in enumerate(self._features):
+            if features is not None:
+                out[row, : len(features)] = features.to(like)
+        return out
+
+    def _observe(self, site: Site, share: Tensor, personal: tuple[Tensor, ...]) -> None:
+        if self.record is None:
+            return
+        words = None
+        if site.kind == "cross":
+            q, k, _ = personal
+            words = word_attention(q, k, self.where(len(q), k.shape[2], q.device))
+        self.record.observe(site, share, words)
+
+
+def _under(tensors: dict[str, Tensor], room: str) -> dict[str, Tensor]:
+    start = f"{room}."
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
