@@ -19,22 +19,7 @@ ENDING = ".safetensors"
 def read_adapter(path: Path) -> PersonAdapter:
     """Opens an adapter. Raises ValueError naming the file, what was expected and what came."""
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file. Put the adapter into models/mannequin/adapters.")
-    if path.suffix.lower() != ENDING:
-        raise ValueError(
-            f"{path}: expected a {ENDING} file; got {path.suffix or 'no ending'}. Most adapters "
-            "are published as safetensors too: take that file."
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is not a whole safetensors file ({error}): it is truncated or of another "
-            "format. Copy or save it again."
-        ) from error
+    metadata, tensors = opened(path, "adapter", "models/mannequin/adapters")
     try:
         if "mannequin" not in metadata:
             return image_prompt_adapter(tensors)
@@ -44,6 +29,28 @@ def read_adapter(path: Path) -> PersonAdapter:
         return _ours(config, tensors, consent, provenance)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is not a person adapter: {error}") from error
+
+
+def opened(path: Path, what: str, folder: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file. Raises ValueError for what is no safetensors file; what,
+    folder: for people.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file. Put the {what} into {folder}.")
+    if path.suffix.lower() != ENDING:
+        raise ValueError(
+            f"{path}: expected a {ENDING} file; got {path.suffix or 'no ending'}. Most {what}s "
+            "are published as safetensors too: take that file."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return metadata, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}): it is truncated or of another "
+            "format. Copy or save it again."
+        ) from error
 
 
 def _ours(
