@@ -56,7 +56,7 @@ def colour_wheel(xy: Tensor, confidence: Tensor, image: Tensor, reference: Tenso
     corner = pictures[:, -2 * radius - 9 : -8, 8 : 2 * radius + 9]
     corner[:] = torch.where(inside, _wheel(disc), corner)
     text = f"rim: {longest / width:.0%} of the width"
-    return _label(pictures, (2 * radius + 16, height - radius - 8), text)
+    return label(pictures, (2 * radius + 16, height - radius - 8), text)
 
 
 def glance(field: FlowField, height: int, width: int) -> Tensor:
@@ -95,11 +95,11 @@ def warped_reference(xy: Tensor, confidence: Tensor, image: Tensor, reference: T
 def confidence_map(xy: Tensor, confidence: Tensor, image: Tensor, reference: Tensor) -> Tensor:
     """How sure the flow is, black (0) over orange to white (1), with a scale along the bottom."""
     _, height, width, _ = image.shape
-    pictures = _heat(confidence)
+    pictures = heat(confidence)
     bar = max(4, height // 40)
-    pictures[:, -bar:] = _heat(torch.linspace(0, 1, width)).expand(bar, -1, -1)
-    pictures = _label(pictures, (6, height - bar - 20), "0")
-    return _label(pictures, (width - 16, height - bar - 20), "1")
+    pictures[:, -bar:] = heat(torch.linspace(0, 1, width)).expand(bar, -1, -1)
+    pictures = label(pictures, (6, height - bar - 20), "0")
+    return label(pictures, (width - 16, height - bar - 20), "1")
 
 
 View = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -129,7 +129,7 @@ def _wheel(vector: Tensor) -> Tensor:
     return 1 - saturation * (1 - _HUES[angle])
 
 
-def _heat(value: Tensor) -> Tensor:
+def heat(value: Tensor) -> Tensor:
     """0..1 -> RGB [..., 3]: black, orange, white."""
     return torch.stack([2 * value, 1.2 * value, 2 * value - 1], -1).clamp(0, 1)
 
@@ -156,7 +156,8 @@ def _arrow(
     )
 
 
-def _label(pictures: Tensor, at: tuple[int, int], text: str) -> Tensor:
+def label(pictures: Tensor, at: tuple[int, int], text: str) -> Tensor:
+    """Pictures [B, H, W, 3] with white words at (x, y)."""
     labelled = []
     for picture in pictures:
         canvas = _to_pil(picture)
