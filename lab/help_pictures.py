@@ -223,6 +223,9 @@ WAITING = {
         "ParallelVisualAttention",
         "PersonalizeFace",
         "SavePersonAdapter",
+        "Subject",
+        "MoARouter",
+        "RoutePreview",
     )
 }
 """Pages without a picture until their weights ship."""

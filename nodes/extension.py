@@ -13,12 +13,15 @@ from .load_inpaint_model import LoadInpaintModel
 from .load_person_adapter import LoadPersonAdapter
 from .load_person_model import LoadPersonModel
 from .mask_crop import MaskCrop
+from .moa_router import MoARouter
 from .parallel_visual_attention import ParallelVisualAttention
 from .paste_crop import PasteCrop
 from .person_conditioning import PersonConditioning
 from .personalize_face import PersonalizeFace
 from .reference_encoder import ReferenceEncoder
+from .route_preview import RoutePreview
 from .save_person_adapter import SavePersonAdapter
+from .subject import Subject
 
 
 class MannequinExtension(ComfyExtension):
@@ -39,6 +42,9 @@ class MannequinExtension(ComfyExtension):
             PersonalizeFace,
             SavePersonAdapter,
             FaceEncoder,
+            Subject,
+            MoARouter,
+            RoutePreview,
             MaskCrop,
             PasteCrop,
         ]

@@ -1,6 +1,7 @@
 """The flow on the node while the sampler runs, where ComfyUI shows previews at all."""
 
 from collections.abc import Callable
+from typing import Any
 
 from PIL import Image
 
@@ -12,7 +13,15 @@ SIDE = 256
 
 
 def live_flow(node_id: str | None) -> Callable[[FlowRecord, Step], None] | None:
-    """What shows the flow on that node after every step; None where nothing can be shown.
+    """What shows the flow on that node after every step; None where nothing can be shown."""
+    return live(node_id, picture)
+
+
+def live(
+    node_id: str | None, draw: Callable[[Any], Image.Image]
+) -> Callable[[Any, Step], None] | None:
+    """What shows a record on that node after every step, drawn by draw(record); None where nothing
+    can be shown.
 
     ComfyUI's own preview setting decides at every step, as it does for the sampler: with previews
     off, nothing is drawn. The embedded engine shows none.
@@ -25,10 +34,10 @@ def live_flow(node_id: str | None) -> Callable[[FlowRecord, Step], None] | None:
     if node_id is None:
         return None
 
-    def show(record: FlowRecord, step: Step) -> None:
+    def show(record: Any, step: Step) -> None:
         if args.preview_method == LatentPreviewMethod.NoPreviews:
             return
-        shown = ("JPEG", picture(record), args.preview_size)
+        shown = ("JPEG", draw(record), args.preview_size)
         done, total = step.index + 1, step.total
         progress = get_progress_state()
         progress.update_progress(node_id, done, total, shown)

@@ -23,12 +23,15 @@ NODE_IDS = {
     "MannequinLoadInpaintModel",
     "MannequinLoadPersonModel",
     "MannequinMaskCrop",
+    "MannequinMoARouter",
     "MannequinParallelVisualAttention",
     "MannequinPasteCrop",
     "MannequinPersonConditioning",
     "MannequinPersonalizeFace",
     "MannequinReferenceEncoder",
+    "MannequinRoutePreview",
     "MannequinSavePersonAdapter",
+    "MannequinSubject",
 }
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SHIPPED = ROOT / "weights" / "mannequin-tiny.safetensors"

@@ -29,12 +29,15 @@ NODE_IDS = {
     "MannequinLoadInpaintModel",
     "MannequinLoadPersonModel",
     "MannequinMaskCrop",
+    "MannequinMoARouter",
     "MannequinParallelVisualAttention",
     "MannequinPasteCrop",
     "MannequinPersonConditioning",
     "MannequinPersonalizeFace",
     "MannequinReferenceEncoder",
+    "MannequinRoutePreview",
     "MannequinSavePersonAdapter",
+    "MannequinSubject",
 }
 
 

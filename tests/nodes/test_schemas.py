@@ -61,6 +61,25 @@ NODES = {
         ["model", "clip", "vae", "adapter", "faces", "steps", "learning_rate", "seed"],
     ),
     "MannequinSavePersonAdapter": ("adapter_name", ["adapter", "name", "consent", "note"]),
+    "MannequinSubject": ("subjects", ["word", "faces", "morph", "mask", "morph_into", "others"]),
+    "MannequinMoARouter": (
+        "model positive routes",
+        [
+            "model",
+            "clip",
+            "subjects",
+            "prompt",
+            "router",
+            "strength",
+            "start_percent",
+            "end_percent",
+            "layers",
+            "temperature",
+            "record_routes",
+            "adapter",
+        ],
+    ),
+    "MannequinRoutePreview": ("image mask", ["routes", "image", "mode", "subject"]),
 }
 OPTIONAL = {
     "MannequinFaceEncoder": {"clip_vision", "more"},
@@ -70,6 +89,8 @@ OPTIONAL = {
     "MannequinFlowGuidedAttention": {"reference_run"},
     "MannequinFlowDetailTransfer": {"mask"},
     "MannequinAttentionBackend": {"model"},
+    "MannequinSubject": {"mask", "morph_into", "others"},
+    "MannequinMoARouter": {"adapter"},
 }
 DOCS = ROOT.parent / "web" / "docs"
 
