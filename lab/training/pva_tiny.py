@@ -32,7 +32,7 @@ from .loop import Schedule, Trainer
 from .pva_learned import Learned, adapter_of
 
 SEED = 1
-STEPS, DECAY, ROWS, RATE = 3000, 0.3, 12, 1e-3
+STEPS, DECAY, ROWS, RATE = 4000, 0.2, 12, 5e-4
 MOST_REFERENCES = 5
 PURE_NOISE, TEMPLATE_SHARE, MIRRORED = 0.3, 0.5, 0.25
 ADAPTERS = PERSON_WEIGHTS.parent / "adapters"
