@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import attention, mixture_attention
-from .moa_weights import KINDS, MoAWeights, bind, picture_feature, route
+from .moa_weights import KINDS, MoAWeights, bind, picture_feature, rooms, route
 from .pva import Projections
 from .routed import Routed, RoutedAdapters, conditional_rows, prior_attention, split_heads
 from .routes import Bound, RouteRecord, Subject, layers_chosen, word_attention
@@ -58,11 +58,12 @@ class MoA(Routed):
             torch.stack([picture_feature(b.subject.faces) for b in row]) if row else None
             for row in self.rows
         ]
-        self._rooms = {name: _under(experts.tensors, name) for name in self._names()}
+        self._rooms = rooms(experts.tensors)
+        self._kept: dict[tuple[str, torch.dtype, torch.device], dict[str, Tensor]] = {}
 
-    def _names(self) -> list[str]:
-        sites = [f"{layer}.{kind}" for layer in self.layers for kind in KINDS]
-        return ["binder", *(f"{room}.{site}" for room in ("expert", "router") for site in sites)]
+    def end(self) -> None:
+        super().end()
+        self._kept = {}
 
     def context(
         self, n: Tensor, keys: Tensor, values: Tensor, site: Site
@@ -96,19 +97,19 @@ class MoA(Routed):
 
     def shares(self, n: Tensor, site: Site) -> Tensor:
         """R_personal of every pixel, [b, N], from the layer's input n [b, N, C]."""
-        routes = route(self._rooms[f"router.{site.layer}.{site.kind}"], n, self.temperature)
+        routes = route(self._room(f"router.{site.layer}.{site.kind}", n), n, self.temperature)
         share = routes[..., 1]
         return share if self.strength == 1 else (share * self.strength).clamp(max=1)
 
     def personalised(self, n: Tensor, rows: list[int], site: Site) -> tuple[Tensor, ...]:
         """(Q', K', V') of the personalised expert, [b, H, N or L, d]."""
-        own = Projections(**self._rooms[f"expert.{site.layer}.{site.kind}"])
+        own = Projections(**self._room(f"expert.{site.layer}.{site.kind}", n))
         seen = n if site.kind == "self" else self.prompt(rows, site)
         pairs = ((n, own.to_q), (seen, own.to_k), (seen, own.to_v))
-        return tuple(split_heads(F.linear(x, w.to(x)), site.heads) for x, w in pairs)
+        return tuple(split_heads(F.linear(x, w), site.heads) for x, w in pairs)
 
     def prompt(self, rows: list[int], site: Site) -> Tensor:
-        """The multimodal prompt of these rows [b, L, W] (section 3.3): the text, with the subjects'
+        """The multimodal prompt of these rows [b, L, W]: the text, with the subjects'
         words bound to their pictures.
         """
         text = self._inputs[site.layer, "text"][rows]
@@ -118,13 +119,22 @@ class MoA(Routed):
         features = self._placed(text)[whose, number]
         sigma = torch.full((len(rows),), site.step.sigma) if self.sigmas is None else self.sigmas
         words = bind(
-            self._rooms["binder"],
+            self._room("binder", text),
             text[row, place],
             features,
             sigma.to(text.device)[row],
             self.experts.layers.index(site.layer),
         )
         return text.index_put((row, place), words)
+
+    def _room(self, name: str, like: Tensor) -> dict[str, Tensor]:
+        """Weights in the type and at the place of `like`; a run moves them once."""
+        if torch.is_grad_enabled():
+            return {key: t.to(like) for key, t in self._rooms[name].items()}
+        key = name, like.dtype, like.device
+        if key not in self._kept:
+            self._kept[key] = {part: t.to(like) for part, t in self._rooms[name].items()}
+        return self._kept[key]
 
     def _placed(self, like: Tensor) -> Tensor:
         """The subjects' pictures [rows, S, D], zeros where a row has fewer."""
@@ -144,8 +154,3 @@ class MoA(Routed):
             q, k, _ = personal
             words = word_attention(q, k, self.where(len(q), k.shape[2], q.device))
         self.record.observe(site, share, words)
-
-
-def _under(tensors: dict[str, Tensor], room: str) -> dict[str, Tensor]:
-    start = f"{room}."
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}

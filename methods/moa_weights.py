@@ -17,7 +17,7 @@ from .pva import ROOMS, FaceEmbedding, Projections
 from .routes import Subject
 
 KINDS = ("self", "cross")
-WAVES = 8
+WAVES = 4
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,16 @@ def names(layers: tuple[str, ...]) -> set[str]:
     return wanted | {"binder.time.weight", "binder.layer"}
 
 
+def rooms(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors by what uses them: `binder`, `expert.LAYER.KIND` and `router.LAYER.KIND`."""
+    out: dict[str, dict[str, Tensor]] = {}
+    for name, t in tensors.items():
+        parts = name.split(".")
+        first = {"binder": 1, "expert": len(parts) - 1}.get(parts[0], len(parts) - 2)
+        out.setdefault(".".join(parts[:first]), {})[".".join(parts[first:])] = t
+    return out
+
+
 def picture_feature(faces: FaceEmbedding) -> Tensor:
     """What is known of a person from all pictures, [D]: the mean of the face vectors, each brought
     to the length sqrt(D).
@@ -123,30 +133,28 @@ def waves(sigma: Tensor) -> Tensor:
 def bind(
     tensors: Mapping[str, Tensor], words: Tensor, features: Tensor, sigma: Tensor, layer: int
 ) -> Tensor:
-    """The multimodal prompt's token (section 3.3): word + MLP([word; picture + time + layer]).
+    """The multimodal prompt's token: word + MLP([word; picture + time + layer]).
 
-    tensors: `picture`, `norm`, `enter`, `leave` (weight, bias), `time.weight`, `layer`. words
-    [K, W]; features [K, D]; sigma [K]. Returns [K, W]. The word is added, and the last matrix
-    starts at zero, so that training begins at the prior (our design).
+    tensors: `picture`, `norm`, `enter`, `leave` (weight, bias), `time.weight`, `layer`, in the type
+    of the words [K, W]; features [K, D]; sigma [K]. Returns [K, W]. The word is added, and the last
+    matrix starts at zero, so that training begins at the prior (our design).
     """
-    own = {name: t.to(words) for name, t in tensors.items()}
-    shown = F.linear(features.to(words), own["picture.weight"], own["picture.bias"])
-    moment = F.linear(waves(sigma).to(words), own["time.weight"]) + own["layer"][layer]
+    shown = F.linear(features.to(words), tensors["picture.weight"], tensors["picture.bias"])
+    moment = F.linear(waves(sigma).to(words), tensors["time.weight"]) + tensors["layer"][layer]
     x = torch.cat([words, shown + moment], -1)
-    x = F.layer_norm(x, x.shape[-1:], own["norm.weight"], own["norm.bias"])
-    hidden = F.silu(F.linear(x, own["enter.weight"], own["enter.bias"]))
-    return words + F.linear(hidden, own["leave.weight"], own["leave.bias"])
+    x = F.layer_norm(x, x.shape[-1:], tensors["norm.weight"], tensors["norm.bias"])
+    hidden = F.silu(F.linear(x, tensors["enter.weight"], tensors["enter.bias"]))
+    return words + F.linear(hidden, tensors["leave.weight"], tensors["leave.bias"])
 
 
 def route(tensors: Mapping[str, Tensor], n: Tensor, temperature: float = 1.0) -> Tensor:
     """R = softmax(router(n) / temperature) over (prior, personalised): [B, N, C] -> [B, N, 2].
 
-    tensors: `norm`, `enter`, `leave` (weight, bias).
+    tensors: `norm`, `enter`, `leave` (weight, bias), in the type of n.
     """
-    own = {name: t.to(n) for name, t in tensors.items()}
-    x = F.layer_norm(n, n.shape[-1:], own["norm.weight"], own["norm.bias"])
-    x = F.silu(F.linear(x, own["enter.weight"], own["enter.bias"]))
-    logits = F.linear(x, own["leave.weight"], own["leave.bias"])
+    x = F.layer_norm(n, n.shape[-1:], tensors["norm.weight"], tensors["norm.bias"])
+    x = F.silu(F.linear(x, tensors["enter.weight"], tensors["enter.bias"]))
+    logits = F.linear(x, tensors["leave.weight"], tensors["leave.bias"])
     return (logits / temperature).softmax(-1)
 
 

@@ -254,10 +254,10 @@ class RoutedAdapters(Routed):
             split_heads(t, site.heads).expand(len(q), -1, -1, -1)
             for t in self._keys(site.layer, number, q)
         )
+        if self.apart:
+            return prior + attention(q, keys, values)
         n = self._inputs[site.layer, site.kind][rows]
         own = split_heads(F.linear(n, self.branch[site.layer].to_q.to(n)), site.heads)
-        if self.apart:
-            return prior + attention(own, keys, values)
         return joint_attention([text, (own, keys, values)])
 
     def _keys(self, layer: str, number: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,158 @@
+"""`mannequin train moa-tiny`: a mixture of attention beside the frozen tiny inpainting model.
+
+What learns: the personalised expert and the router of every self- and cross-attention, and the MLP
+that binds a picture to a word. Scenes of one to three people, and faces alone; references are
+pictures of the same people on other days.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...hosts import diffusers as host
+from ...hosts.faces import FaceNet
+from ...hosts.lending import lend
+from ...hosts.routers import write_router
+from ...methods.moa import MoA
+from ...methods.moa_losses import RouteTap, balanced_l1, masked_error, router_loss
+from ...methods.moa_weights import MoAWeights
+from ...methods.person import latent_mask
+from ...methods.personalize import Base, stratified
+from ...methods.routes import resample
+from .inpaint import FLOOR, PERSON_WEIGHTS
+from .inpaint_data import Pool
+from .loop import Schedule, Trainer
+from .moa_learned import BranchAlone, Learned, begin
+from .moa_scenes import EMBEDDING, Scenes, draw_faces, draw_scenes
+from .pva_tiny import face_vectors, load_face_net
+from .scene_data import ScenePool
+
+SEED = 1
+STEPS, DECAY, ROWS, FACE_ROWS, RATE = 3000, 0.3, 6, 8, 7e-4
+SCENES, ALONE, PURE_NOISE = 0.75, 0.15, 0.2  # shares: of scenes, of the branch alone, of noise only
+KEEP, ROUTE, BALANCE = 1.0, 0.5, 0.02  # of the losses beside the masked denoising
+UNPAINTED = 0.15
+BASE_NAME = "mannequin-tiny-inpaint"
+WEIGHTS = PERSON_WEIGHTS.parent / "routers" / "mannequin-tiny-moa.safetensors"
+
+
+class MoALoss:
+    """Masked denoising of the subjects, the prior's own prediction elsewhere, the router's loss and
+    the words' balanced L1 (the paper's losses; that the background is compared with the prior
+    instead of the picture, and all weights, are our design).
+
+    In ALONE of the steps the branch acts without its router and learns the whole picture.
+    """
+
+    def __init__(
+        self, base: Base, tokenizer: object, learned: Learned, faces: Pool, vectors: Tensor
+    ) -> None:
+        self.base, self.tokenizer, self.learned = base, tokenizer, learned
+        self.faces, self.scenes, self.vectors = faces, ScenePool(faces), vectors
+
+    def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=g)))
+        if rng.random() < SCENES:
+            batch = draw_scenes(self.scenes, ROWS, self.vectors, self.tokenizer, rng)
+        else:
+            batch = draw_faces(self.faces, FACE_ROWS, self.vectors, self.tokenizer, rng)
+        return self.of(batch, g, alone=rng.random() < ALONE)
+
+    def of(self, batch: Scenes, g: torch.Generator, alone: bool = False) -> dict[str, Tensor]:
+        """The terms of one batch."""
+        base, rows = self.base, len(batch.picture)
+        hidden = batch.region.unsqueeze(-1)
+        x0 = base.encode(batch.picture)
+        seen = base.paint(batch.picture * (1 - hidden) + 0.5 * hidden, batch.region)
+        text = base.speak(batch.prompts, None)
+        t = stratified(rows, len(base.sigmas), g)
+        t[torch.rand(rows, generator=g) < PURE_NOISE] = len(base.sigmas) - 1
+        sigma = base.sigmas[t]
+        x = x0 + sigma.view(-1, 1, 1, 1) * torch.randn(x0.shape, generator=g)
+        people = batch.masks.amax(1)
+        cells = resample(people, tuple(x0.shape[-2:])).unsqueeze(1)
+        painted = UNPAINTED + latent_mask(batch.region, tuple(x0.shape[-2:]))
+        noise = (sigma.square() / (1 + sigma.square())).view(-1, 1, 1, 1)
+        weight = painted / (noise + FLOOR)
+        if alone:
+            method = BranchAlone(self.learned.weights(), batch.bound, sigmas=sigma)
+            out = base.predict(x, sigma, text, seen, (method,))
+            error = masked_error((out - x0).square() * weight, torch.ones_like(cells))
+            return {"total": error, "alone": error}
+        with torch.no_grad():
+            prior = base.predict(x, sigma, text, seen, ())
+        tap = RouteTap()
+        method = MoA(self.learned.weights(), batch.bound, record=tap, sigmas=sigma)
+        out = base.predict(x, sigma, text, seen, (method,))
+        terms = {
+            "people": masked_error((out - x0).square() * weight, cells),
+            "kept": masked_error((out - prior).square() * weight, 1 - cells),
+            "router": router_loss(tap, people, self.learned.config["layers"]),
+            "balance": balanced_l1(tap, batch.masks, batch.present),
+        }
+        shares = (1.0, KEEP, ROUTE, BALANCE)
+        total = sum(share * term for share, term in zip(shares, terms.values(), strict=True))
+        return {"total": total, **terms}
+
+
+def train(
+    model: host.PersonModel,
+    clip: object,
+    base: Base,
+    net: FaceNet,
+    faces: Pool,
+    checkpoint: Path,
+    steps: int,
+) -> tuple[Trainer, Learned]:
+    """Trains or resumes; returns trainer and what it trained."""
+    vectors = face_vectors(net, faces)
+    learned = begin(model, BASE_NAME, EMBEDDING, vectors.shape[-1], SEED)
+    schedule = Schedule(steps, rate=RATE, decay=DECAY)
+    trainer = Trainer({"moa": learned}, schedule, checkpoint, SEED, every=120.0)
+    trainer.run(MoALoss(base, clip.tokenizer, learned, faces, vectors))
+    return trainer, learned
+
+
+def export(trainer: Trainer, learned: Learned, out: Path) -> MoAWeights:
+    """Writes the averaged weights in half precision, with where they come from."""
+    provenance = {
+        "made_by": "mannequin train moa-tiny",
+        "data": "synthetic people of lab/people, portraits-1, split train, from 0, and scenes "
+        "composed of them",
+        "licence": "Apache-2.0",
+        "seed": SEED,
+        "steps": trainer.step,
+        "training_seconds": round(trainer.seconds),
+    }
+    weights = learned.weights_of(trainer.averaged()["moa"], provenance)
+    write_router(out, weights)
+    return weights
+
+
+def main(arguments: list[str]) -> None:
+    """Trains from a working folder that `train inpaint` and `train face` have filled. Interrupted,
+    it goes on where it was.
+    """
+    parser = argparse.ArgumentParser("mannequin train moa-tiny", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("out/train-tiny"))
+    parser.add_argument("--base", type=Path, required=True, help="the trained inpainting model")
+    parser.add_argument("--faces", type=Path, required=True, help="the trained face network")
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    options = parser.parse_args(arguments)
+    run(options.work, options.base, options.faces, options.out, options.steps)
+
+
+def run(work: Path, base: Path, faces: Path, out: Path, steps: int) -> None:
+    """Trains on what `work` holds and writes `out`."""
+    pool = Pool("face", work / "portraits")
+    model, clip, vae = host.load_inpaint_model(base)
+    with lend(host, model, clip, vae) as lent:
+        net = load_face_net(faces)
+        trained = train(model, clip, lent, net, pool, work / "moa.safetensors", steps)
+    export(*trained, out)
