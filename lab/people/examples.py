@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation
 from . import phrases
 from .estimator import degrade_dense_pose
 from .folder import save_png
+from .groups import HEIGHT, WIDTH, draw_scene, plan_scene
 from .masks import mask, repaint_area
 from .portraits import VERSION as PORTRAITS
 from .portraits import render_face, render_portraits
@@ -28,6 +29,8 @@ TRY_ON = {"seed": 47, "garment": 1, "target": 3, "worn_top_from_seed": 30}
 PORTRAIT = {"seed": 41, "picture": 0, "second": 1, "third": 2}
 OTHER = {"seed": 44, "picture": 1, "second": 5}
 PAIR = {"a": (41, 5), "b": (44, 3)}  # seed and picture of who stands left and right
+THIRD = {"seed": 53, "picture": 0, "second": 1}
+SCENE = {"seed": 3, "a": (41, 5), "b": (44, 3)}  # of the plan; seed and picture, left and right
 WIDER = 1.5  # than a close-up
 MARGIN = 3  # pixels around the face that are painted with it
 
@@ -113,6 +116,30 @@ def _pair(out: Path) -> dict:
     }
 
 
+def _scene(out: Path) -> dict:
+    """The two people before one backdrop, and a mask of each; a third person; for scenes that are
+    painted from nothing an empty picture, and a mask of all of it.
+    """
+    shots = [render_face(seed, SPLIT, k) for seed, k in (SCENE["a"], SCENE["b"])]
+    plan = plan_scene(np.random.default_rng(SCENE["seed"]), (0, 1))
+    images, labels = (torch.from_numpy(np.stack([s[i] for s in shots])) for i in (0, 1))
+    picture, owner = draw_scene(plan, images, labels)
+    save_png(out / "scene_ab.png", picture.numpy())
+    for number, who in enumerate("ab", 1):
+        around = binary_dilation(owner.numpy() == number, np.ones((3, 3)), MARGIN)
+        save_png(out / f"scene_ab_mask_{who}.png", around)
+    save_png(out / "scene_empty.png", np.full((HEIGHT, WIDTH, 3), 128, np.uint8))
+    save_png(out / "scene_mask_all.png", np.ones((HEIGHT, WIDTH), bool))
+    for name, number in (("portrait_c", "picture"), ("portrait_c_second", "second")):
+        save_png(out / f"{name}.png", render_face(THIRD["seed"], SPLIT, THIRD[number])[0])
+    return {
+        "recipe": {"split": SPLIT, "version": PORTRAITS, **SCENE},
+        "references": {"a": PORTRAIT, "b": OTHER, "c": THIRD},
+        "attributes": {who: facts for who, (_, _, facts) in zip("ab", shots, strict=True)},
+        "backdrop": plan.place.kind,
+    }
+
+
 def _arrays(person: PersonSet, name: str, source: int, target: int) -> dict[str, np.ndarray]:
     pair = person.pairs.tolist().index([source, target])
     return {
@@ -148,6 +175,7 @@ def write_examples(out: Path) -> None:
         arrays |= more
     facts["inpaint_with_words"] = _portraits(out)
     facts["face_inpaint"] = _pair(out)
+    facts["swap_subject"] = _scene(out)
     np.savez_compressed(out / "truth.npz", **arrays)
     (out / "truth.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
