@@ -32,7 +32,7 @@ from .comfy_hooks import (
     run_preparation,
     run_sampling,
 )
-from .comfy_text import knows_words, with_words
+from .comfy_places import places
 from .comfy_training import (
     cross_attention_weights,
     differentiable,
@@ -40,6 +40,7 @@ from .comfy_training import (
     repaint_channels,
 )
 from .comfy_weights import CONFIG, REFERENCE
+from .comfy_words import knows_words, with_words
 from .published import layer_ids
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "model_config",
     "noise_table",
     "patch",
+    "places",
     "repaint_channels",
     "with_words",
 ]

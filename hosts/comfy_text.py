@@ -35,26 +35,6 @@ def clip(stored: weights.PersonWeights) -> comfy.sd.CLIP:
     return comfy.sd.CLIP(target, model_options={**places, "dtype": torch.float32})
 
 
-def knows_words(clip: comfy.sd.CLIP) -> bool:
-    """Whether a learned word has a place in this CLIP: the tiny family's has."""
-    return isinstance(clip.tokenizer, Words)
-
-
-def with_words(clip: comfy.sd.CLIP, learned: Mapping[str, Tensor]) -> comfy.sd.CLIP:
-    """A CLIP that knows more words; the one given is left as it was. Raises ValueError for a CLIP
-    that is not the tiny family's, since the words are learned in its space.
-    """
-    known = clip.tokenizer
-    if not isinstance(known, Words):
-        raise ValueError(
-            f"Expected the CLIP of Load Inpaint Model; got one with {type(known).__name__}. The "
-            "adapter's word was learned with that model: connect its CLIP, or none."
-        )
-    more = clip.clone()
-    more.tokenizer = Words(known.tokenizer, {**known.learned, **learned})
-    return more
-
-
 class Words:
     """What ComfyUI asks of a tokenizer.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.sd
@@ -19,12 +19,14 @@ from comfy.ldm.modules.attention import attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from ..methods.site import Method
 from . import prompts
 from .comfy_attention import Block, hooked
 from .comfy_hooks import block_layers
 from .comfy_text import WordModel
+from .comfy_words import with_words
 from .inpaint import as_many, check_text, same_length
 from .sites import Call
 from .training import training_step, usable
@@ -33,6 +35,7 @@ SIZES = 6 * 256  # of SDXL's vector: the size embeddings beside the pooled text
 EVERYTHING = 1e20  # more memory than there is: other models make room
 
 Predict = Callable[..., Tensor]
+Whole = TypeVar("Whole", ModelPatcher, comfy.sd.CLIP)
 
 
 @contextmanager
@@ -65,9 +68,10 @@ def differentiable(model: ModelPatcher) -> Iterator[Predict]:
             yield partial(_predict, patcher)
 
 
-def _whole(model: ModelPatcher) -> ModelPatcher:
+def _whole(model: Whole) -> Whole:
     """A clone whose weights stay in place, also where ComfyUI would move them in and out."""
-    if hasattr(model, "is_dynamic") and model.is_dynamic():
+    patcher = getattr(model, "patcher", model)
+    if hasattr(patcher, "is_dynamic") and patcher.is_dynamic():
         return model.clone(disable_dynamic=True)
     return model.clone()
 
@@ -190,7 +194,7 @@ def encode_text(
 ) -> Tensor:
     """Prompts -> [B, L, width]. learned: words like <new1> and the embeddings [width] that take
     their place; gradients reach them where gradients are on. Raises ValueError for learned words
-    with another text encoder than the tiny family's.
+    that have no place in this CLIP.
     """
     encoder = clip.cond_stage_model
     if isinstance(encoder, WordModel):
@@ -201,15 +205,40 @@ def encode_text(
                 rows = [prompts.tokens(tokenizer, text, learned) for text in texts]
                 return prompts.encode(encoder.words, rows)
     if learned:
-        raise ValueError(
-            f"Expected the CLIP of Load Inpaint Model for the learned words "
-            f"{', '.join(learned)}; got a {type(encoder).__name__}, which has no place for them. "
-            "Personalise this model without learned words."
-        )
-    with torch.no_grad():
-        said = [clip.encode_from_tokens(clip.tokenize(text)) for text in texts]
-    with torch.inference_mode(False), torch.no_grad():
-        return torch.cat(same_length([usable(text) for text in said]))
+        said = _said_with_words(clip, texts, learned)
+    else:
+        with torch.no_grad():
+            said = _said(clip, texts)
+        with torch.inference_mode(False), torch.no_grad():
+            said = {text: usable(t) for text, t in said.items()}
+    with torch.inference_mode(False):
+        return torch.cat(same_length([said[text] for text in texts]))
+
+
+def _said(clip: comfy.sd.CLIP, texts: Sequence[str]) -> dict[str, Tensor]:
+    """Every text once, as ComfyUI encodes it, [1, L, width]."""
+    return {text: clip.encode_from_tokens(clip.tokenize(text)) for text in dict.fromkeys(texts)}
+
+
+def _said_with_words(
+    clip: comfy.sd.CLIP, texts: Sequence[str], learned: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The same with learned words, and gradients to them. ComfyUI's text encoders change in place
+    what their layers have read, so that autograd has to keep copies.
+    """
+    with torch.inference_mode(False):
+        whole = with_words(_whole(clip), learned)
+        comfy.model_management.load_models_gpu([whole.patcher])
+        with (
+            _usable_weights(whole.cond_stage_model),
+            saved_tensors_hooks(_kept, lambda kept: kept),
+        ):
+            return _said(whole, texts)
+
+
+def _kept(t: Tensor) -> Tensor:
+    """What autograd keeps: weights as they are, everything else as a copy."""
+    return t if t.is_leaf else t.detach().clone()
 
 
 def repaint_channels(model: ModelPatcher, picture: Tensor, mask: Tensor) -> Tensor | None:

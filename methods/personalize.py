@@ -104,7 +104,7 @@ class Personalization:
         }
         learned = adapter.word is not None and base.words
         self.word = nn.Parameter(adapter.word.clone().float()) if learned else None
-        self.prompt = TEMPLATE if base.words else WORDLESS
+        self.prompt = TEMPLATE if learned else WORDLESS
         self.optimizer = self.learn(self.tensors.values())
         self.done = 0
         self.seen: Tensor | None = None

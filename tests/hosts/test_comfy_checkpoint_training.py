@@ -39,10 +39,4 @@ def test_texts_of_another_clip_are_brought_to_one_length(out):
 
 
 def test_what_cannot_be_trained_is_named(out):
-    def message(name):
-        return bytes(out[f"error_{name}"].tolist()).decode()
-
-    assert "Expected the CLIP of Load Inpaint Model for the learned words <new1>" in message(
-        "words"
-    )
-    assert "Expected a model with a UNet" in message("flux")
+    assert "Expected a model with a UNet" in bytes(out["error"].tolist()).decode()
