@@ -1,0 +1,54 @@
+"""The table of the benchmark of several subjects."""
+
+from collections.abc import Mapping
+from typing import Any
+
+ASKED = {
+    "id_moa": "likeness to one's own references, with the router",
+    "id_branch": "the personalised branch alone, without a router",
+    "id_prior": "the prior, told only man or woman (chance)",
+    "id_ratio": "id_moa / id_branch: >= 0.95",
+    "background_psnr_moa": "dB against the prior's own sample; >= background_psnr_branch + 6",
+    "background_psnr_branch": "dB, the branch alone",
+    "background_ssim_moa": "against the prior's own sample",
+    "background_ssim_branch": "the branch alone",
+    "two_subject_accuracy": "more like one's own references than the other's: >= 0.9",
+    "two_subject_accuracy_no_router": "the branch alone",
+    "two_subject_accuracy_prior": "the prior (chance)",
+    "router_iou": "routes above a half against the people's masks, mean over layers",
+    "subject_iou": "the same for each subject's own mask, all cross-attentions together",
+    "background_to_prior": "the prior's share of the background: >= 0.9",
+    "diversity_ratio": "variance of backgrounds over seeds, over the prior's: >= 0.95",
+    "step_ratio": "CPU time with MoA over that without: <= 1.6",
+}
+
+
+def table(written: Mapping[str, Any]) -> str:
+    """Markdown of everything measured."""
+    layers = written["router_iou_layers"]
+    lines = [
+        f"`mannequin bench subjects --seed {written['seed']}`: {written['scenes']} held-out scenes "
+        "of two people whose places others take; routes of "
+        f"{written['routed_scenes']} real scenes of one to three people, at three noise levels. "
+        "Likeness is the mean cosine of a judge network to the person's references.",
+        "",
+        "| figure | measured | what it is, or what is asked |",
+        "|---|---|---|",
+        *(f"| {name} | {written[name]:.3f} | {what} |" for name, what in ASKED.items()),
+        "",
+        "Routes by layer:",
+        "",
+        "| layer | IoU with the people's masks | background to the prior |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {value:.3f} | {written['background_to_prior_layers'][name]:.3f} |"
+            for name, value in layers.items()
+        ),
+        "",
+        "By groups of people:",
+        "",
+        "| people | how many | id_moa |",
+        "|---|---|---|",
+        *(f"| {name} | {n} | {score:.3f} |" for name, (n, score) in written["groups"].items()),
+    ]
+    return "\n".join(lines) + "\n"
