@@ -102,7 +102,7 @@ def morph(first: FaceEmbedding, second: FaceEmbedding, share: float) -> FaceEmbe
         mixed = a[:count].lerp(b[:count], share)
         lengths = (x[:count].norm(dim=-1, keepdim=True) for x in (a, b))
         wanted = next(lengths).lerp(next(lengths), share)
-        return mixed * wanted / mixed.norm(dim=-1, keepdim=True).clamp_min(1e-8)
+        return mixed * (wanted / mixed.norm(dim=-1, keepdim=True).clamp_min(1e-8))
 
     return replace(
         nearer,

@@ -14,13 +14,17 @@ from mannequin.hosts.adapters import write_adapter
 from mannequin.hosts.face_finder import FaceFinder
 from mannequin.hosts.faces import FaceNet
 from mannequin.hosts.lending import layers
+from mannequin.hosts.routers import write_router
 from mannequin.lab.graph import api
 from mannequin.lab.training import inpaint_random
 from mannequin.lab.training.models import build
 from mannequin.lab.workflows import ROOT, WAITING
+from mannequin.methods.moa_weights import new_weights
 from mannequin.methods.person_adapter import new_adapter
+from mannequin.methods.pva import Projections
 
 MODEL, ADAPTER, FACE_MODEL = "random.safetensors", "random-pva.safetensors", "blind.safetensors"
+ROUTER = "random-moa.safetensors"
 DIMENSION = 12  # of the random face network's vectors
 H, W = 64, 48
 
@@ -118,7 +122,27 @@ def adapter_file(nodes, adapter, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def random_files(model_folder, inpaint_model, face_model, adapter_file):
+def router_file(nodes, inpaint_parts, tmp_path_factory):
+    """A router with random experts for the random inpainting model; MoA Router lists it."""
+    torch.manual_seed(2)
+    unet, own = inpaint_parts[0].unet.unet, {}
+    for name, processor in unet.attn_processors.items():
+        layer, kind, _ = processor.where
+        attn = unet.get_submodule(name.removesuffix(".processor"))
+        weights = (getattr(attn, room).weight.clone() for room in ("to_q", "to_k", "to_v"))
+        own.setdefault(layer, {})[kind] = Projections(*weights)
+    made = new_weights(own, "mannequin-tiny-inpaint", "mannequin-tiny-face", DIMENSION)
+    for t in made.tensors.values():
+        if t.ndim == 2:
+            t += torch.randn_like(t) * max(float(t.std()), 0.1)
+    path = tmp_path_factory.mktemp("routers") / ROUTER
+    write_router(path, made)
+    folders.add_model_folder_path("mannequin_routers", str(path.parent))
+    return path
+
+
+@pytest.fixture(scope="session")
+def random_files(model_folder, inpaint_model, face_model, adapter_file, router_file):
     """What the loaders of a workflow are given in place of the files that it names: {class:
     {input: value}}.
     """
@@ -126,6 +150,7 @@ def random_files(model_folder, inpaint_model, face_model, adapter_file):
         "MannequinLoadPersonModel": {"model_name": MODEL},
         "MannequinLoadInpaintModel": {"model_name": inpaint_model},
         "MannequinLoadPersonAdapter": {"adapter_name": adapter_file.name},
+        "MannequinMoARouter": {"router": router_file.name},
         "MannequinFaceEncoder": {"face_model": face_model.name, "find_face": "whole picture"},
     }
 
