@@ -37,7 +37,7 @@ STEPS, DECAY, RATE = 28_000, 0.1, 4e-4
 WIDTHS = (48, 96, 128)
 SHARES = {"body": 0.1, "face": 0.58, "hand": 0.12, "scene": 0.2}
 COUNTS = {"body": 4, "face": 12, "hand": 12, "scene": 6}
-NOISE = Recipe(pure_noise=0.15, noise_mean=0.0)
+NOISE = Recipe(pure_noise=0.06, noise_mean=-0.4)
 FLOOR = 0.05  # of the noise share in the loss weight: the smaller, the more detail counts
 OUTSIDE = 0.15
 SPREAD = (2.06, 0.93, 0.94, 0.79, 0.70, 0.49, 0.52, 0.47, 0.39, 0.38, 0.38, 0.39)
