@@ -116,5 +116,5 @@ def test_between_two_people():
 def test_two_people_of_different_networks_do_not_mix():
     with pytest.raises(ValueError, match="described by one network; got net and clip"):
         morph(faces(0), faces(1, source="clip"), 0.5)
-    with pytest.raises(ValueError, match="from 0 to 1; got 1.5"):
+    with pytest.raises(ValueError, match=r"from 0 to 1; got 1\.5"):
         morph(faces(0), faces(1), 1.5)
