@@ -18,7 +18,14 @@ from ..kernels import attention, mixture_attention
 from .moa_weights import KINDS, MoAWeights, bind, picture_feature, rooms, route
 from .pva import Projections
 from .routed import Routed, RoutedAdapters, conditional_rows, prior_attention, split_heads
-from .routes import Bound, RouteRecord, Subject, layers_chosen, word_attention
+from .routes import (
+    Bound,
+    RouteRecord,
+    Subject,
+    layers_chosen,
+    routes_of_masks,
+    word_attention,
+)
 from .site import Method, Site
 
 __all__ = ["Bound", "MoA", "MoAWeights", "RouteRecord", "RoutedAdapters", "Subject"]
@@ -29,7 +36,9 @@ class MoA(Routed):
 
     experts: weights for the model, see `MoAWeights.check`. subjects: who stands behind which words.
     strength: R_personal is multiplied by it and kept at most 1; R_prior is the rest (our design).
-    layers: where the experts act: "all", "coarse", "fine" or layer ids; the prior alone elsewhere.
+    Where every subject of a picture has a mask, that picture's routes end at them, softly (our
+    design). layers: where the experts act: "all", "coarse", "fine" or layer ids; the prior alone
+    elsewhere.
     record: is filled with the routes, for which the attention to the words is computed once more.
     sigmas [rows]: the noise level of every conditional row, where the step says only their mean
     (training). The rest as in `Routed`. The unconditional rows see the prior alone.
@@ -54,16 +63,15 @@ class MoA(Routed):
         for bound in {id(b): b for row in self.rows for b in row}.values():
             experts.check_subject(bound.subject)
         self.layers = tuple(layers_chosen(experts.branch("cross"), layers))
-        self._features = [
-            torch.stack([picture_feature(b.subject.faces) for b in row]) if row else None
-            for row in self.rows
-        ]
+        self._features = [[picture_feature(b.subject.faces) for b in row] for row in self.rows]
         self._rooms = rooms(experts.tensors)
+        self._limits: dict[tuple[int, int], Tensor] = {}
+        self._spots: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
         self._kept: dict[tuple[str, torch.dtype, torch.device], dict[str, Tensor]] = {}
 
     def end(self) -> None:
         super().end()
-        self._kept = {}
+        self._kept, self._limits, self._spots = {}, {}, {}
 
     def context(
         self, n: Tensor, keys: Tensor, values: Tensor, site: Site
@@ -99,7 +107,13 @@ class MoA(Routed):
         """R_personal of every pixel, [b, N], from the layer's input n [b, N, C]."""
         routes = route(self._room(f"router.{site.layer}.{site.kind}", n), n, self.temperature)
         share = routes[..., 1]
-        return share if self.strength == 1 else (share * self.strength).clamp(max=1)
+        if self.strength != 1:
+            share = (share * self.strength).clamp(max=1)
+        if not any(_all_masked(row) for row in self.rows):
+            return share
+        if site.grid not in self._limits:
+            self._limits[site.grid] = torch.stack([_limit(row, site.grid) for row in self.rows])
+        return share * self._limits[site.grid].to(share)
 
     def personalised(self, n: Tensor, rows: list[int], site: Site) -> tuple[Tensor, ...]:
         """(Q', K', V') of the personalised expert, [b, H, N or L, d]."""
@@ -113,10 +127,7 @@ class MoA(Routed):
         words bound to their pictures.
         """
         text = self._inputs[site.layer, "text"][rows]
-        where = self.where(len(rows), text.shape[1], text.device)
-        row, number, place = where.nonzero(as_tuple=True)
-        whose = row if len(self.rows) > 1 else torch.zeros_like(row)
-        features = self._placed(text)[whose, number]
+        row, place, features = self._bound(len(rows), text)
         sigma = torch.full((len(rows),), site.step.sigma) if self.sigmas is None else self.sigmas
         words = bind(
             self._room("binder", text),
@@ -136,15 +147,19 @@ class MoA(Routed):
             self._kept[key] = {part: t.to(like) for part, t in self._rooms[name].items()}
         return self._kept[key]
 
-    def _placed(self, like: Tensor) -> Tensor:
-        """The subjects' pictures [rows, S, D], zeros where a row has fewer."""
-        most = max(map(len, self.rows))
-        dimension = self.experts.config["dimension"]
-        out = like.new_zeros(len(self.rows), most, dimension)
-        for row, features in enumerate(self._features):
-            if features is not None:
-                out[row, : len(features)] = features.to(like)
-        return out
+    def _bound(self, count: int, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Every token that a subject is bound to: its row, its place, and the subject's pictures
+        [K, D]; found once a run. text [count, L, W].
+        """
+        key = count, text.shape[1], text.dtype, text.device
+        if key not in self._spots:
+            where = self.where(count, text.shape[1], text.device)
+            row, number, place = where.nonzero(as_tuple=True)
+            whose = row if len(self.rows) > 1 else torch.zeros_like(row)
+            spots = zip(whose.tolist(), number.tolist(), strict=True)
+            features = [self._features[one][which] for one, which in spots]
+            self._spots[key] = row, place, torch.stack(features).to(text)
+        return self._spots[key]
 
     def _observe(self, site: Site, share: Tensor, personal: tuple[Tensor, ...]) -> None:
         if self.record is None:
@@ -154,3 +169,14 @@ class MoA(Routed):
             q, k, _ = personal
             words = word_attention(q, k, self.where(len(q), k.shape[2], q.device))
         self.record.observe(site, share, words)
+
+
+def _all_masked(subjects: Sequence[Bound]) -> bool:
+    return bool(subjects) and all(bound.subject.mask is not None for bound in subjects)
+
+
+def _limit(subjects: Sequence[Bound], grid: tuple[int, int]) -> Tensor:
+    """Where the personalised experts may act in one picture, [h * w], 0..1."""
+    if not _all_masked(subjects):
+        return torch.ones(grid[0] * grid[1])
+    return routes_of_masks([bound.subject.mask for bound in subjects], grid).sum(0).flatten()

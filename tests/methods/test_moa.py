@@ -2,6 +2,7 @@
 
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,63 +12,26 @@ from mannequin.methods.moa import Bound, MoA, MoAWeights, RouteRecord, Subject
 from mannequin.methods.moa_weights import KINDS, names
 from mannequin.methods.pva import PVA, Projections
 
-CASES = runpy.run_path(str(Path(__file__).with_name("moa_cases.py")))
-DIMENSION, LAYER, LAYERS, TOKENS, WIDTH = (
-    CASES[name] for name in ("DIMENSION", "LAYER", "LAYERS", "TOKENS", "WIDTH")
-)
-(
-    base,
-    bound,
-    draw,
-    expert_by_hand,
-    faces,
-    inputs,
-    own,
-    prompt_by_hand,
-    routes_by_hand,
-    run,
-    site,
-    step,
-    trained,
-    untrained,
-) = (
-    CASES[name]
-    for name in (
-        "base",
-        "bound",
-        "draw",
-        "expert_by_hand",
-        "faces",
-        "inputs",
-        "own",
-        "prompt_by_hand",
-        "routes_by_hand",
-        "run",
-        "site",
-        "step",
-        "trained",
-        "untrained",
-    )
-)
+case = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("moa_cases.py"))))
 
-PEOPLE = [bound("man", (2,), 4), bound("woman", (4, 5), 8)]
+PEOPLE = [case.bound("man", (2,), 4), case.bound("woman", (4, 5), 8)]
 
 
 def by_hand(weights, kind, given, row, people, strength=1.0, temperature=1.0, prior=None):
     n, keys, q, k, v = (t[row] for t in given)
-    seen = n if kind == "self" else prompt_by_hand(weights, keys, people, 1.3)
-    personal = routes_by_hand(weights, n, kind, temperature)[:, 1:]
+    seen = n if kind == "self" else case.prompt_by_hand(weights, keys, people, 1.3)
+    personal = case.routes_by_hand(weights, n, kind, temperature)[:, 1:]
     personal = (personal * strength).clamp(max=1)
     prior = attention(q[None], k[None], v[None])[0] if prior is None else prior
-    return (1 - personal) * prior + personal * expert_by_hand(weights, n, seen, kind)
+    return (1 - personal) * prior + personal * case.expert_by_hand(weights, n, seen, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("strength", "temperature"), [(1.0, 1.0), (0.4, 1.0), (1.8, 0.5)])
 def test_prior_and_personalised_are_mixed_per_pixel(kind, strength, temperature):
-    weights, given = trained(), inputs(kind)
+    weights, given = case.trained(), case.inputs(kind)
     method = MoA(weights, PEOPLE, strength, temperature=temperature)
-    out = run(method, site(kind=kind), *given)
+    out = case.run(method, case.site(kind=kind), *given)
     for row in (0, 1):
         truth = by_hand(weights, kind, given, row, PEOPLE, strength, temperature)
         torch.testing.assert_close(out[row], truth, atol=2e-5, rtol=1e-4)
@@ -76,109 +40,128 @@ def test_prior_and_personalised_are_mixed_per_pixel(kind, strength, temperature)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_unconditional_rows_see_the_prior_alone(kind):
-    given = inputs(kind)
-    out = run(MoA(trained(), PEOPLE), site(kind=kind), *given)
+    given = case.inputs(kind)
+    out = case.run(MoA(case.trained(), PEOPLE), case.site(kind=kind), *given)
     assert torch.equal(out[2], attention(*given[2:])[2])
-    whole = run(MoA(trained(), PEOPLE), site(step((True,) * 3), kind), *given)
+    whole = case.run(MoA(case.trained(), PEOPLE), case.site(case.step((True,) * 3), kind), *given)
     torch.testing.assert_close(whole[:2], out[:2])
-    nobody = run(MoA(trained(), PEOPLE), site(step((False,) * 3), kind), *given)
+    nobody = case.run(MoA(case.trained(), PEOPLE), case.site(case.step((False,) * 3), kind), *given)
     assert torch.equal(nobody, attention(*given[2:]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_before_training_the_model_is_what_it_was(kind):
-    given = inputs(kind)
-    out = run(MoA(untrained(), PEOPLE), site(kind=kind), *given)
+    given = case.inputs(kind)
+    out = case.run(MoA(case.untrained(), PEOPLE), case.site(kind=kind), *given)
     torch.testing.assert_close(out, attention(*given[2:]))
 
 
 def test_when_it_is_not_there():
-    assert not MoA(trained(), PEOPLE, strength=0).active(step())
-    assert not MoA(trained(), []).active(step())
-    assert not MoA(trained(), PEOPLE, start=0.6).active(step())
-    assert not MoA(trained(), PEOPLE, end=0.4).active(step())
-    assert not MoA(trained(), PEOPLE).active(step((False, False)))
-    assert MoA(trained(), PEOPLE).active(step())
-    some = MoA(trained(), PEOPLE, layers=["mid.0"])
-    assert some.attends(site()) and not some.attends(site(layer=LAYERS[0]))
+    assert not MoA(case.trained(), PEOPLE, strength=0).active(case.step())
+    assert not MoA(case.trained(), []).active(case.step())
+    assert not MoA(case.trained(), PEOPLE, start=0.6).active(case.step())
+    assert not MoA(case.trained(), PEOPLE, end=0.4).active(case.step())
+    assert not MoA(case.trained(), PEOPLE).active(case.step((False, False)))
+    assert MoA(case.trained(), PEOPLE).active(case.step())
+    some = MoA(case.trained(), PEOPLE, layers=["mid.0"])
+    assert some.attends(case.site()) and not some.attends(case.site(layer=case.LAYERS[0]))
 
 
 def test_the_prompt_knows_layer_and_noise_level():
-    weights, given = trained(), inputs()
+    weights, given = case.trained(), case.inputs()
     method = MoA(weights, PEOPLE)
     seen = {}
-    for layer, sigma in ((LAYERS[0], 1.3), (LAYER, 1.3), (LAYER, 0.2)):
-        where = site(step(sigma=sigma), layer=layer)
+    for layer, sigma in ((case.LAYERS[0], 1.3), (case.LAYER, 1.3), (case.LAYER, 0.2)):
+        where = case.site(case.step(sigma=sigma), layer=layer)
         method.context(*given[:2], given[1], where)
         seen[layer, sigma] = method.prompt([0, 1], where)
         for row in (0, 1):
-            truth = prompt_by_hand(weights, given[1][row], PEOPLE, sigma, layer)
+            truth = case.prompt_by_hand(weights, given[1][row], PEOPLE, sigma, layer)
             torch.testing.assert_close(seen[layer, sigma][row], truth, atol=2e-5, rtol=1e-4)
     first, *others = seen.values()
-    untouched = [i for i in range(TOKENS) if i not in (2, 4, 5)]
+    untouched = [i for i in range(case.TOKENS) if i not in (2, 4, 5)]
     for other in others:
         assert not torch.allclose(first[:, [2, 4, 5]], other[:, [2, 4, 5]])
         assert torch.equal(other[:, untouched], given[1][:2, untouched])
 
 
 def test_every_picture_may_have_its_own_people():
-    weights, given = trained(), inputs()
+    weights, given = case.trained(), case.inputs()
     each = [PEOPLE[:1], PEOPLE]
-    out = run(MoA(weights, each), site(), *given)
+    out = case.run(MoA(weights, each), case.site(), *given)
     for row in (0, 1):
         truth = by_hand(weights, "cross", given, row, each[row])
         torch.testing.assert_close(out[row], truth, atol=2e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="2 lists of subjects for a batch of 3"):
-        run(MoA(weights, each), site(step((True,) * 3)), *given)
+        case.run(MoA(weights, each), case.site(case.step((True,) * 3)), *given)
 
 
 def test_a_repeated_text_is_bound_in_every_repetition():
-    given = inputs()
+    given = case.inputs()
     n, text = given[:2]
-    method = MoA(trained(), [bound("man", (2,), length=TOKENS)])
+    method = MoA(case.trained(), [case.bound("man", (2,), length=case.TOKENS)])
     twice = torch.cat([text, text], 1)
-    method.context(n, twice, twice, site())
-    prompt = method.prompt([0], site())
-    assert torch.equal(prompt[:, :TOKENS], prompt[:, TOKENS:])
+    method.context(n, twice, twice, case.site())
+    prompt = method.prompt([0], case.site())
+    assert torch.equal(prompt[:, : case.TOKENS], prompt[:, case.TOKENS :])
     assert not torch.equal(prompt[:, 2], text[:1, 2])
 
 
+def test_masks_of_all_subjects_end_the_routes():
+    given = case.inputs()
+    left = torch.zeros(12, 16)
+    left[:, :4] = 1
+    masked = [case.bound("man", (2,), 4, left), case.bound("woman", (4, 5), 8, 0 * left)]
+    out = case.run(MoA(case.trained(), masked), case.site(), *given)
+    free = case.run(MoA(case.trained(), PEOPLE), case.site(), *given)
+    prior = attention(*given[2:])
+    far = torch.arange(12).view(3, 4)[:, 2:].flatten()
+    assert torch.equal(out[:, :, far], prior[:, :, far])
+    near = torch.arange(12).view(3, 4)[:, 0]
+    soft = 0.75 * free[0, :, near] + 0.25 * prior[0, :, near]
+    torch.testing.assert_close(out[0, :, near], soft)
+    one_masked = case.run(MoA(case.trained(), [masked[0], PEOPLE[1]]), case.site(), *given)
+    torch.testing.assert_close(one_masked, free)
+
+
 def test_noise_levels_of_rows_replace_the_steps():
-    given = inputs()
+    given = case.inputs()
     sigmas = torch.tensor([0.3, 2.0])
-    rows = [MoA(trained(), PEOPLE, sigmas=s) for s in (sigmas, sigmas[:1], sigmas[1:])]
+    rows = [MoA(case.trained(), PEOPLE, sigmas=s) for s in (sigmas, sigmas[:1], sigmas[1:])]
     outs = []
     for method, conditional in zip(rows, ((1, 1, 0), (1, 0, 0), (0, 1, 0)), strict=True):
-        outs.append(run(method, site(step(tuple(map(bool, conditional)))), *given))
+        outs.append(case.run(method, case.site(case.step(tuple(map(bool, conditional)))), *given))
     torch.testing.assert_close(outs[0][0], outs[1][0])
     torch.testing.assert_close(outs[0][1], outs[2][1])
 
 
 def test_what_came_before_on_the_layer_is_the_prior():
-    weights, given = trained(), inputs()
-    projections = Projections(*(draw(i, 8, w) for i, w in enumerate((8, WIDTH, WIDTH))))
-    pva = PVA({LAYER: projections}, draw(3, 1, 4, WIDTH))
-    first = run(pva, site(), *given)
+    weights, given = case.trained(), case.inputs()
+    projections = Projections(
+        *(case.draw(i, 8, w) for i, w in enumerate((8, case.WIDTH, case.WIDTH)))
+    )
+    pva = PVA({case.LAYER: projections}, case.draw(3, 1, 4, case.WIDTH))
+    first = case.run(pva, case.site(), *given)
     second = MoA(weights, PEOPLE)
-    out = run(second, site(), *given, others=[pva])
+    out = case.run(second, case.site(), *given, others=[pva])
     for row in (0, 1):
         truth = by_hand(weights, "cross", given, row, PEOPLE, prior=first[row])
         torch.testing.assert_close(out[row], truth, atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(out[2], first[2])
-    twice = run(MoA(weights, PEOPLE), site(), *given, others=[pva, second])
+    twice = case.run(MoA(weights, PEOPLE), case.site(), *given, others=[pva, second])
     truth = by_hand(weights, "cross", given, 0, PEOPLE, prior=out[0])
     torch.testing.assert_close(twice[0], truth, atol=2e-5, rtol=1e-4)
 
 
 def test_gradients_reach_everything_that_learns():
-    made = trained()
+    made = case.trained()
     tensors = {name: t.clone().requires_grad_() for name, t in made.tensors.items()}
     method = MoA(MoAWeights(made.config, tensors), PEOPLE, record=RouteRecord())
     total = 0
-    for layer in LAYERS:
+    for layer in case.LAYERS:
         for kind in KINDS:
-            given = inputs(kind, layer=layer)
-            where = site(kind=kind, layer=layer)
+            given = case.inputs(kind, layer=layer)
+            where = case.site(kind=kind, layer=layer)
             method.context(*given[:2], given[1], where)
             total = total + method.attend(*given[2:], where).square().sum()
     total.backward()
@@ -187,21 +170,21 @@ def test_gradients_reach_everything_that_learns():
 
 
 def test_weights_know_their_model_and_their_faces():
-    weights = trained()
-    weights.check(base())
-    assert names(LAYERS) == set(weights.tensors)
+    weights = case.trained()
+    weights.check(case.base())
+    assert names(case.LAYERS) == set(weights.tensors)
     with pytest.raises(ValueError, match=r"trained for tiny with 3 cross-attention layers.* has 2"):
-        weights.check(base(layers=LAYERS[:2]))
+        weights.check(case.base(layers=case.LAYERS[:2]))
     with pytest.raises(ValueError, match=r"down.1.0.to_q is \[8, 8\] there and \[6, 6\] here"):
-        weights.check(base(channels=6))
+        weights.check(case.base(channels=6))
     fewer = {k: t for k, t in weights.tensors.items() if k != "binder.layer"}
     with pytest.raises(ValueError, match=r"lacks 1 of its tensors, binder\.layer"):
-        MoAWeights(weights.config, fewer).check(base())
-    for other in (faces(dimension=4), faces(source="clip-vision-5")):
+        MoAWeights(weights.config, fewer).check(case.base())
+    for other in (case.faces(dimension=4), case.faces(source="clip-vision-5")):
         with pytest.raises(ValueError, match="the subject 'man' has those of"):
             MoA(weights, [Bound(Subject("man", other), (2,))])
-    assert weights.branch("self").keys() == own().keys()
-    assert weights.config["dimension"] == DIMENSION
+    assert weights.branch("self").keys() == case.own().keys()
+    assert weights.config["dimension"] == case.DIMENSION
 
 
 @pytest.mark.parametrize(
@@ -215,13 +198,13 @@ def test_weights_know_their_model_and_their_faces():
 )
 def test_errors_name_what_came(wrong, said):
     with pytest.raises(ValueError, match=said):
-        MoA(trained(), PEOPLE, **wrong)
+        MoA(case.trained(), PEOPLE, **wrong)
 
 
 def test_a_word_beyond_the_text_and_a_batch_of_masks_are_refused():
     with pytest.raises(
         ValueError, match=r"'man' is bound to the tokens \[7\] of a text that has 7"
     ):
-        run(MoA(trained(), [bound("man", (7,))]), site(), *inputs())
+        case.run(MoA(case.trained(), [case.bound("man", (7,))]), case.site(), *case.inputs())
     with pytest.raises(ValueError, match="one mask"):
-        Subject("man", faces(), torch.ones(1, 4, 4))
+        Subject("man", case.faces(), torch.ones(1, 4, 4))
