@@ -226,6 +226,10 @@ WAITING = {
         "Subject",
         "MoARouter",
         "RoutePreview",
+        "HandPose",
+        "HandStage",
+        "OutpaintBlender",
+        "HandRepair",
     )
 }
 """Pages without a picture until their weights ship."""

@@ -108,7 +108,7 @@ def compose(
     surroundings cover a hand. Raises ValueError when the numbers or sizes do not match.
     """
     count, size = len(poses.hands), (poses.height, poses.width)
-    if len(pictures) != count or len(masks) != count:
+    if count and (len(pictures) != count or len(masks) != count):
         raise ValueError(
             f"Expected a picture and a mask for each of {count} hand(s); got {len(pictures)} "
             f"picture(s) and {len(masks)} mask(s). Connect what Hand Stage made of these hands."
@@ -123,10 +123,10 @@ def compose(
     kept = image.new_zeros(poses.pictures, *size)
     tight = [
         in_picture(mask.to(image), hand.window, *size)
-        for mask, hand in zip(masks, poses.hands, strict=True)
+        for mask, hand in zip(masks[:count], poses.hands, strict=True)
     ]
     for region in ([widened(one[None, None], grow)[0, 0] for one in tight], tight):
-        for one, picture, hand in zip(region, pictures, poses.hands, strict=True):
+        for one, picture, hand in zip(region, pictures[:count], poses.hands, strict=True):
             k = slice(hand.picture, hand.picture + 1)
             crop = Crop(image[k], one[None], (hand.window,), pictures.shape[1])
             image[k] = paste(crop, picture[None].to(image))

@@ -9,11 +9,15 @@ from .flow_detail_transfer import FlowDetailTransfer
 from .flow_guided_attention import FlowGuidedAttention
 from .flow_preview import FlowPreview
 from .guidance_rescale import GuidanceRescale
+from .hand_pose import HandPose
+from .hand_repair import HandRepair
+from .hand_stage import HandStage
 from .load_inpaint_model import LoadInpaintModel
 from .load_person_adapter import LoadPersonAdapter
 from .load_person_model import LoadPersonModel
 from .mask_crop import MaskCrop
 from .moa_router import MoARouter
+from .outpaint_blender import OutpaintBlender
 from .parallel_visual_attention import ParallelVisualAttention
 from .paste_crop import PasteCrop
 from .person_conditioning import PersonConditioning
@@ -47,4 +51,8 @@ class MannequinExtension(ComfyExtension):
             RoutePreview,
             MaskCrop,
             PasteCrop,
+            HandPose,
+            HandStage,
+            OutpaintBlender,
+            HandRepair,
         ]

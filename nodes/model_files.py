@@ -10,12 +10,13 @@ from pathlib import Path
 import folder_paths
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
-PERSON, INPAINT, FACES, ADAPTERS, ROUTERS = (
+PERSON, INPAINT, FACES, ADAPTERS, ROUTERS, HANDS = (
     "mannequin",
     "mannequin_inpaint",
     "mannequin_faces",
     "mannequin_adapters",
     "mannequin_routers",
+    "mannequin_hands",
 )
 SUBFOLDERS = {
     PERSON: "",
@@ -23,6 +24,7 @@ SUBFOLDERS = {
     FACES: "faces",
     ADAPTERS: "adapters",
     ROUTERS: "routers",
+    HANDS: "hands",
 }
 
 

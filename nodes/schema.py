@@ -14,6 +14,8 @@ Flow = io.Custom("MANNEQUIN_FLOW")
 FaceEmbedding = io.Custom("FACE_EMBEDDING")
 PersonAdapter = io.Custom("PERSON_ADAPTER")
 Crop = io.Custom("MANNEQUIN_CROP")
+Hands = io.Custom("MANNEQUIN_HANDS")
+PoseKeypoint = io.Custom("POSE_KEYPOINT")
 Subjects = io.Custom("MANNEQUIN_SUBJECTS")
 Routes = io.Custom("MANNEQUIN_ROUTES")
 
