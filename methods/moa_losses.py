@@ -43,11 +43,28 @@ def router_loss(tap: RouteTap, mask: Tensor, layers: Sequence[str]) -> Tensor:
     the last are left out. The paper does not say sum or mean: ours is the mean over cells, at the
     finest grid among the layers.
     """
+    finest, shares = _inner(tap, layers)
+    personal = torch.stack(shares).mean(0)
+    return ((1 - resample(mask, finest)) * personal).square().mean()
+
+
+def people_loss(tap: RouteTap, mask: Tensor, layers: Sequence[str]) -> Tensor:
+    """mean_l || M (1 - R_personal) ||^2: the people belong to the personalised experts, in every
+    layer but the first and the last; arguments as in `router_loss`.
+
+    Our design, beyond the paper: an expert that knows nobody yet is worth nothing to the denoising
+    loss, and after a hundred steps of `router_loss` alone the prior had all pixels.
+    """
+    finest, shares = _inner(tap, layers)
+    return (resample(mask, finest) * (1 - torch.stack(shares))).square().mean()
+
+
+def _inner(tap: RouteTap, layers: Sequence[str]) -> tuple[tuple[int, int], list[Tensor]]:
+    """The shares of all layers but the first and the last, at the finest grid among them."""
     inner = set(layers[1:-1])
     shares = [share for (layer, _), share in tap.personal.items() if layer in inner]
     finest = max((tuple(s.shape[-2:]) for s in shares), key=lambda grid: grid[0] * grid[1])
-    personal = torch.stack([resample(share, finest) for share in shares]).mean(0)
-    return ((1 - resample(mask, finest)) * personal).square().mean()
+    return finest, [resample(share, finest) for share in shares]
 
 
 def balanced_l1(tap: RouteTap, masks: Tensor, present: Tensor) -> Tensor:

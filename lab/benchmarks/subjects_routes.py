@@ -28,8 +28,9 @@ def iou(found: Tensor, truth: Tensor) -> float:
 
 @torch.no_grad()
 def route_figures(stage: Stage, indices: Sequence[int], seed: int) -> dict[str, object]:
-    """Scenes with their own people bound, noised: router_iou and background_to_prior (means over
-    layers), both per layer, and subject_iou, of each subject's own route.
+    """Scenes with their own people bound, noised: router_iou and background_to_prior, both per
+    layer and as means over all but the first and the last, which the router's loss leaves out; the
+    mean over all layers beside it; and subject_iou, of each subject's own route.
     """
     names = [f"{layer} {kind}" for layer in stage.router.layers for kind in ("self", "cross")]
     ious: dict[str, list[float]] = {name: [] for name in names}
@@ -61,9 +62,11 @@ def route_figures(stage: Stage, indices: Sequence[int], seed: int) -> dict[str, 
                 each.append(_subject_iou(record, owners, people))
     per_layer = {name: statistics.fmean(values) for name, values in ious.items()}
     to_prior = {name: statistics.fmean(values) for name, values in kept.items()}
+    inner = [name for name in names if name.split()[0] in stage.router.layers[1:-1]]
     return {
-        "router_iou": statistics.fmean(per_layer.values()),
-        "background_to_prior": statistics.fmean(to_prior.values()),
+        "router_iou": statistics.fmean(per_layer[name] for name in inner),
+        "background_to_prior": statistics.fmean(to_prior[name] for name in inner),
+        "background_to_prior_all_layers": statistics.fmean(to_prior.values()),
         "subject_iou": statistics.fmean(each),
         "router_iou_layers": per_layer,
         "background_to_prior_layers": to_prior,

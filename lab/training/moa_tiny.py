@@ -19,7 +19,7 @@ from ...hosts.faces import FaceNet
 from ...hosts.lending import lend
 from ...hosts.routers import write_router
 from ...methods.moa import MoA
-from ...methods.moa_losses import RouteTap, balanced_l1, masked_error, router_loss
+from ...methods.moa_losses import RouteTap, balanced_l1, masked_error, people_loss, router_loss
 from ...methods.moa_weights import MoAWeights
 from ...methods.person import latent_mask
 from ...methods.personalize import Base, stratified
@@ -35,7 +35,7 @@ from .scene_data import ScenePool
 SEED = 1
 STEPS, DECAY, ROWS, FACE_ROWS, RATE = 3000, 0.3, 6, 8, 7e-4
 SCENES, ALONE, PURE_NOISE = 0.75, 0.15, 0.2  # shares: of scenes, of the branch alone, of noise only
-KEEP, ROUTE, BALANCE = 1.0, 0.5, 0.02  # of the losses beside the masked denoising
+KEEP, ROUTE, OWN, BALANCE = 1.0, 0.5, 0.5, 0.02  # of the losses beside the masked denoising
 UNPAINTED = 0.15
 BASE_NAME = "mannequin-tiny-inpaint"
 WEIGHTS = PERSON_WEIGHTS.parent / "routers" / "mannequin-tiny-moa.safetensors"
@@ -44,7 +44,7 @@ WEIGHTS = PERSON_WEIGHTS.parent / "routers" / "mannequin-tiny-moa.safetensors"
 class MoALoss:
     """Masked denoising of the subjects, the prior's own prediction elsewhere, the router's loss and
     the words' balanced L1 (the paper's losses; that the background is compared with the prior
-    instead of the picture, and all weights, are our design).
+    instead of the picture, `people_loss` and all weights are our design).
 
     In ALONE of the steps the branch acts without its router and learns the whole picture.
     """
@@ -93,9 +93,10 @@ class MoALoss:
             "people": masked_error((out - x0).square() * weight, cells),
             "kept": masked_error((out - prior).square() * weight, 1 - cells),
             "router": router_loss(tap, people, self.learned.config["layers"]),
+            "own": people_loss(tap, people, self.learned.config["layers"]),
             "balance": balanced_l1(tap, batch.masks, batch.present),
         }
-        shares = (1.0, KEEP, ROUTE, BALANCE)
+        shares = (1.0, KEEP, ROUTE, OWN, BALANCE)
         total = sum(share * term for share, term in zip(shares, terms.values(), strict=True))
         return {"total": total, **terms}
 

@@ -113,7 +113,7 @@ def test_every_term_of_the_loss_is_there_and_starts_at_the_prior(files, loaded, 
         batch = moa_scenes.draw_scenes(loss.scenes, 2, vectors, clip.tokenizer, rng)
         terms = loss.of(batch, torch.Generator().manual_seed(0))
         alone = loss.of(batch, torch.Generator().manual_seed(0), alone=True)
-    assert set(terms) == {"total", "people", "kept", "router", "balance"}
+    assert set(terms) == {"total", "people", "kept", "router", "own", "balance"}
     assert float(terms["kept"].detach()) < 1e-9, "an untrained branch is the prior"
     assert 0 < float(terms["router"].detach()) < 0.25
     assert set(alone) == {"total", "alone"} and float(alone["alone"].detach()) > 0

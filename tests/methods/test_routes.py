@@ -9,7 +9,13 @@ import torch
 
 from mannequin.kernels import attention, joint_attention
 from mannequin.methods.moa import MoA, RoutedAdapters, RouteRecord
-from mannequin.methods.moa_losses import RouteTap, balanced_l1, masked_error, router_loss
+from mannequin.methods.moa_losses import (
+    RouteTap,
+    balanced_l1,
+    masked_error,
+    people_loss,
+    router_loss,
+)
 from mannequin.methods.moa_weights import KINDS
 from mannequin.methods.routes import (
     resample,
@@ -228,6 +234,15 @@ def test_the_router_loss_wants_the_background_for_the_prior():
     )
     ends = [everywhere, 0 * inside, everywhere]
     assert float(router_loss(tap(ends), mask, case.LAYERS)) == 0
+
+
+def test_the_people_loss_wants_people_for_their_experts_in_every_inner_layer():
+    mask = halves(6, 8)[0][None]
+    inside = resample(mask, case.GRID).flatten(1)
+    nobody, everywhere = torch.zeros_like(inside), torch.ones_like(inside)
+    assert float(people_loss(tap([nobody, inside, nobody]), mask, case.LAYERS)) == 0
+    lost = people_loss(tap([everywhere, nobody, everywhere]), mask, case.LAYERS)
+    torch.testing.assert_close(lost, inside.square().mean())
 
 
 def test_the_balanced_loss_wants_words_inside_their_masks():
