@@ -34,29 +34,13 @@ class HandBatch:
 
 
 class HandPool:
-    """All close-ups of a folder of shards, left hands mirrored: image u8 [N, S, S, 3], mask u8
-    [N, S, S], points f32 [N, 21, 3], of which the third value says whether the point is seen.
-
-    Raises ValueError for a folder without shards.
+    """Close-ups of right hands: image u8 [N, S, S, 3], mask u8 [N, S, S], 0 or 1, and points f32
+    [N, 21, 3], of which the third value says whether the point is seen.
     """
 
-    def __init__(self, folder: Path) -> None:
-        paths = sorted(Path(folder).glob("shard_*.safetensors"))
-        if not paths:
-            raise ValueError(f"{folder}: expected shards of close-ups, found none. Render them.")
-        parts: dict[str, list[Tensor]] = {key: [] for key in KEYS}
-        for path in paths:
-            with safe_open(path, framework="pt") as file:
-                for key in KEYS:
-                    parts[key].append(file.get_tensor(key).flatten(0, 1))
-        image, label, points = (torch.cat(parts[key]) for key in KEYS)
-        left = torch.arange(len(image)) % 2 == 0
-        mask = (label == torch.where(left, LEFT, RIGHT)[:, None, None]).to(torch.uint8)
-        self.image = torch.where(left[:, None, None, None], image.flip(2), image)
-        self.mask = torch.where(left[:, None, None], mask.flip(2), mask)
-        width = float(image.shape[2])
-        self.points = torch.where(left[:, None, None], mirrored(points, width), points)
-        self._maps = torch.zeros(2, *self.image.shape, dtype=torch.uint8)
+    def __init__(self, image: Tensor, mask: Tensor, points: Tensor) -> None:
+        self.image, self.mask, self.points = image, mask, points
+        self._maps = torch.zeros(2, *image.shape, dtype=torch.uint8)
         self._drawn = torch.zeros(2, len(image), dtype=torch.bool)
 
     def __len__(self) -> int:
@@ -106,3 +90,30 @@ def hand_region(mask: Tensor, rng: np.random.Generator) -> Tensor:
     if kind == 2:
         return box_of(mask > 0, int(rng.integers(1, 7))).float()
     return free_form(*mask.shape, rng)
+
+
+def open_pool(folder: Path) -> HandPool:
+    """All close-ups of a folder of shards, left hands mirrored. Raises ValueError for a folder
+    without shards.
+    """
+    paths = sorted(Path(folder).glob("shard_*.safetensors"))
+    if not paths:
+        raise ValueError(f"{folder}: expected shards of close-ups, found none. Render them.")
+    parts: dict[str, list[Tensor]] = {key: [] for key in KEYS}
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            for key in KEYS:
+                parts[key].append(file.get_tensor(key).flatten(0, 1))
+    image, label, points = (torch.cat(parts[key]) for key in KEYS)
+    left = torch.arange(len(image)) % 2 == 0
+    mask = (label == torch.where(left, LEFT, RIGHT)[:, None, None]).to(torch.uint8)
+    return right_hands(image, mask, points, left)
+
+
+def right_hands(image: Tensor, mask: Tensor, points: Tensor, left: Tensor) -> HandPool:
+    """A pool of close-ups of which those marked in left [N] are mirrored; see HandPool."""
+    return HandPool(
+        torch.where(left[:, None, None, None], image.flip(2), image),
+        torch.where(left[:, None, None], mask.flip(2), mask),
+        torch.where(left[:, None, None], mirrored(points, float(image.shape[2])), points),
+    )

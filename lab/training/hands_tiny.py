@@ -19,7 +19,7 @@ from ...hosts.sampling import NoiseSchedule
 from ...methods import hands
 from ...methods.hand_pose import POINTS
 from ..people.portrait_shards import write_portraits
-from .hands_data import HandBatch, HandPool
+from .hands_data import HandBatch, HandPool, open_pool
 from .inpaint import PERSON_WEIGHTS, concat, tiny_autoencoder
 from .loop import Schedule, Trainer
 from .models import LATENT_CHANNELS, VAE
@@ -134,12 +134,12 @@ def run(work: Path, out: Path, steps: int) -> None:
     """Trains on what `work` holds and writes `out`."""
     config, vae = hands_config(), tiny_autoencoder()
     schedule = Schedule(steps, rate=RATE, decay=DECAY, ema=0.999)
-    pool = HandPool(work / "portraits")
+    pool = open_pool(work / "portraits")
     trainer, loss = make_trainer(config, vae, pool, work / "hands.safetensors", schedule)
     trainer.run(loss)
     averaged = trainer.averaged()["net"]
     loss.net.load_state_dict(averaged)
-    print(json.dumps(heldout_loss(loss, HandPool(work / "portraits-heldout"))), flush=True)
+    print(json.dumps(heldout_loss(loss, open_pool(work / "portraits-heldout"))), flush=True)
     provenance = {
         "made_by": "mannequin train hands-tiny",
         "data": "synthetic people of lab/people, portraits-1, split train, from 0",

@@ -8,7 +8,7 @@ pytest.importorskip("anny")
 from mannequin.hosts.hands import load_hand_model
 from mannequin.lab.people.portrait_shards import write_portraits
 from mannequin.lab.training import hands_tiny
-from mannequin.lab.training.hands_data import HandPool, hand_region
+from mannequin.lab.training.hands_data import hand_region, open_pool
 from mannequin.lab.training.loop import Schedule
 from mannequin.methods.hands import decode_mask, encode_mask
 
@@ -23,7 +23,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pool(work):
-    return HandPool(work / "portraits")
+    return open_pool(work / "portraits")
 
 
 def test_left_hands_are_mirrored_with_their_points_and_masks(pool):
@@ -62,7 +62,7 @@ def test_regions_cover_the_hand_or_everything(pool):
 def test_training_brings_the_loss_down_and_writes_a_model(work, tmp_path, monkeypatch):
     monkeypatch.setattr(hands_tiny, "WIDTHS", (32, 32))
     monkeypatch.setattr(hands_tiny, "BATCH", 4)
-    pool, vae = HandPool(work / "portraits"), hands_tiny.tiny_autoencoder()
+    pool, vae = open_pool(work / "portraits"), hands_tiny.tiny_autoencoder()
     trainer, loss = hands_tiny.make_trainer(
         hands_tiny.hands_config(), vae, pool, tmp_path / "c.safetensors", Schedule(40, 3e-3, 5, 0.2)
     )
