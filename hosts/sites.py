@@ -35,6 +35,7 @@ class Call:
     def attention(self, site: Site) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         """What replaces the attention here: the last method that wants to, told of the others."""
         attending = [method for method in self.at(site.kind) if method.attends(site)]
+        attending.sort(key=lambda method: method.mixes)
         if not attending:
             return None
         *others, last = attending

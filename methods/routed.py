@@ -36,6 +36,8 @@ class Routed(Method):
     ValueError for what is out of range.
     """
 
+    mixes = True
+
     def __init__(
         self,
         subjects: Sequence[Bound] | Sequence[Sequence[Bound]],

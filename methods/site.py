@@ -53,10 +53,12 @@ class Method:
     A host skips what a method does not override, so an inactive method costs nothing and leaves
     the result bit-identical. shows_references: whether the method lets the generator look at
     pictures, without which a person model is not to be sampled. kinds: the attention layers whose
-    hooks are called, "self", "cross" or both.
+    hooks are called, "self", "cross" or both. mixes: whether `attend` mixes its own attention with
+    what the others make of it, whatever their order; such methods are asked after the others.
     """
 
     shows_references = False
+    mixes = False
     kinds: tuple[str, ...] = ("self",)
 
     def reference_shapes(self) -> Sequence[tuple[int, int, int]]:
@@ -98,7 +100,7 @@ class Method:
         """The attention itself: q [B, H, N, d], k and v [B, H, M, d] -> [B, H, N, d].
 
         others: earlier methods that also want to replace it. The last one is asked, and does their
-        work too where it knows how.
+        work too where it knows how. One that mixes counts as later than all that do not.
         """
         raise NotImplementedError
 
