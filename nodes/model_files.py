@@ -10,13 +10,14 @@ from pathlib import Path
 import folder_paths
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
-PERSON, INPAINT, FACES, ADAPTERS, ROUTERS, HANDS = (
+PERSON, INPAINT, FACES, ADAPTERS, ROUTERS, HANDS, BRANCHES = (
     "mannequin",
     "mannequin_inpaint",
     "mannequin_faces",
     "mannequin_adapters",
     "mannequin_routers",
     "mannequin_hands",
+    "mannequin_branches",
 )
 SUBFOLDERS = {
     PERSON: "",
@@ -25,6 +26,7 @@ SUBFOLDERS = {
     ADAPTERS: "adapters",
     ROUTERS: "routers",
     HANDS: "hands",
+    BRANCHES: "branches",
 }
 
 

@@ -4,11 +4,15 @@ import torch
 from comfy_api.latest import io
 
 from .. import hosts
+from ..hosts.pose_branch import load_pose_branch
 from ..methods import outpaint
+from ..methods.pose_branch import PoseGuide
+from . import model_files
 from .schema import CATEGORY, Hands, build
 
 FRAMES = 6
 GREY = 0.5
+NONE = "none"
 
 
 class OutpaintBlender(io.ComfyNode):
@@ -70,6 +74,24 @@ class OutpaintBlender(io.ComfyNode):
                     tooltip="What is under the hands, as large as Hand Pose was told. Without it "
                     "all is grey.",
                 ),
+                io.Combo.Input(
+                    "pose_branch",
+                    options=[NONE, *model_files.names(model_files.BRANCHES)],
+                    default=NONE,
+                    optional=True,
+                    tooltip="Lets the tiny model see the drawn skeletons: a .safetensors file from "
+                    "models/mannequin/branches or the pack's weights/branches. Other models: none, "
+                    "and a ControlNet.",
+                ),
+                io.Float.Input(
+                    "pose_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How much the skeletons count. 0 is as if there were no branch.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -91,7 +113,25 @@ class OutpaintBlender(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, hands, images, masks, grow, curve, stop_percent, border, canvas=None):
+    def fingerprint_inputs(cls, pose_branch=NONE, **inputs):
+        known = pose_branch != NONE
+        return model_files.fingerprint(model_files.BRANCHES, pose_branch) if known else ""
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        hands,
+        images,
+        masks,
+        grow,
+        curve,
+        stop_percent,
+        border,
+        canvas=None,
+        pose_branch=NONE,
+        pose_strength=1.0,
+    ):
         host = hosts.host_of(model)
         growth = outpaint.Growth(grow, curve, stop_percent, border)
         if canvas is None:
@@ -101,4 +141,8 @@ class OutpaintBlender(io.ComfyNode):
         if hands.hands:
             cell = host.model_config(model)["downscale"]
             model = host.patch(model, outpaint.GrowingOutpaint(growth, cell))
+        if pose_branch != NONE and pose_strength > 0:
+            branch = load_pose_branch(model_files.path(model_files.BRANCHES, pose_branch))
+            features = branch.features(hands.drawing(), host.cross_attention_weights(model))
+            model = host.patch(model, PoseGuide(features, pose_strength))
         return io.NodeOutput(model, made.image, made.mask, strip)

@@ -4,8 +4,11 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mannequin.headless import folders
+from mannequin.hosts import diffusers
+from mannequin.hosts.pose_branch import PoseNet, layers_of
 from mannequin.lab.training import hands_random
 
 NAME = "random-hands.safetensors"
@@ -224,6 +227,29 @@ def test_the_canvas_is_kept_under_the_hands(poses, blend, inpaint_parts):
     assert torch.equal(image[mask == 1], canvas[mask == 1]) and (mask == 0).any()
     with pytest.raises(ValueError, match="pixels, as the hands"):
         blend(inpaint_parts[0], hands, *full(hands), canvas=torch.rand(1, H, W + 8, 3))
+
+
+def test_a_pose_branch_lets_the_model_see_the_skeletons(
+    nodes, poses, blend, paint, inpaint_parts, tmp_path
+):
+    net = {"layers": layers_of(diffusers.cross_attention_weights(inpaint_parts[0]))}
+    net |= {"widths": [8, 8, 8], "patch": 4}
+    torch.manual_seed(0)
+    made = {f"branch.{k}": torch.randn_like(t) / 4 for k, t in PoseNet(**net).state_dict().items()}
+    config = {"family": "mannequin-tiny-pose-branch", "net": net}
+    save_file(made, tmp_path / "branch.safetensors", {"mannequin": json.dumps(config)})
+    folders.add_model_folder_path("mannequin_branches", str(tmp_path))
+    hands = poses(keypoints((24, 44)))[0]
+    painted = full(hands)
+    results = []
+    for options in (
+        {},
+        {"pose_branch": "branch.safetensors", "pose_strength": 0.0},
+        {"pose_branch": "branch.safetensors"},
+    ):
+        model, image, mask, _ = blend(inpaint_parts[0], hands, *painted, **options)
+        results.append(paint(model, image, mask)[0])
+    assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
 def test_repair_paints_inside_its_masks_only(poses, repair):

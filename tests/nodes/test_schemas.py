@@ -68,6 +68,8 @@ NODES = {
             "stop_percent",
             "border",
             "canvas",
+            "pose_branch",
+            "pose_strength",
         ],
     ),
     "MannequinHandRepair": (
@@ -129,7 +131,7 @@ NODES = {
 OPTIONAL = {
     "MannequinHandPose": {"keypoints", "keypoint_json", "image"},
     "MannequinHandStage": {"vae"},
-    "MannequinOutpaintBlender": {"canvas"},
+    "MannequinOutpaintBlender": {"canvas", "pose_branch", "pose_strength"},
     "MannequinHandRepair": {"mask"},
     "MannequinFaceEncoder": {"clip_vision", "more"},
     "MannequinParallelVisualAttention": {"faces", "clip"},
