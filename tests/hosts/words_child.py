@@ -17,6 +17,7 @@ FaceEmbedding = ours("methods.pva").FaceEmbedding
 ParallelVisualAttention = ours("nodes.parallel_visual_attention").ParallelVisualAttention
 PersonalizeFace = ours("nodes.personalize_face").PersonalizeFace
 WORD, DIMENSION, SIZE = "<new1>", 16, 64
+lending.SIDE = SIZE  # Personalize Face enlarges pictures to the model's own size, which takes long
 LIKE = "woman"
 out = {}
 
