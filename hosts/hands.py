@@ -172,7 +172,7 @@ class HandModel:
         seed: int,
         steps: int,
         guidance: float = 1.0,
-        skin: Sequence[float] | None = None,
+        skin: Sequence[float] | Tensor | None = None,
         seen: Tensor | None = None,
         regions: Tensor | None = None,
         after: Callable[[int, Tensor], None] = lambda index, x0: None,
@@ -180,9 +180,9 @@ class HandModel:
         """A picture and a mask for each hand; none where there is no hand.
 
         guidance: >= 0, how much the pose counts against no pose; 1 asks once per step. skin: red,
-        green, blue, 0..1, None when not known. seen: [N, S, S, 3], 0..1, close-ups that stay as
-        they are where regions [N, S, S] are 0; without them all is painted. after(index, x0) is
-        called after each step with joint latents and may raise.
+        green, blue, 0..1, or [N, 3] for each hand, None when not known. seen: [N, S, S, 3], 0..1,
+        close-ups that stay as they are where regions [N, S, S] are 0; without them all is painted.
+        after(index, x0) is called after each step with joint latents and may raise.
         """
         count, side = len(poses.hands), self.size
         grid = side // self.vae.patch
@@ -201,7 +201,8 @@ class HandModel:
         given = torch.cat([latent_mask(region[:, 0], (grid, grid)), masked], 1)
         told = torch.zeros(count, SKIN)
         if skin is not None:
-            told[:] = torch.tensor([*(2 * n - 1 for n in skin), 1.0])
+            told[:, :3] = 2 * torch.as_tensor(skin) - 1
+            told[:, 3] = 1
 
         def predict(x: Tensor, sigma: float) -> Tensor:
             t = torch.full((count,), self.schedule.timestep(sigma))

@@ -22,7 +22,7 @@ from ..people.portrait_shards import write_portraits
 from ..people.shards import write_shards
 from ..training.hand_detector import MEASURES, PointNet, error_of, load_points, points_of
 from ..training.inpaint import HELDOUT_PORTRAITS, HELDOUT_SETS, PERSON_WEIGHTS
-from ..training.inpaint_data import HANDS
+from ..training.inpaint_data import HANDS, SKIN, grow
 from ..training.pose_data import PosePool
 from .hands_measures import core_psnr, iou, seam_energy
 from .hands_painting import HandPainter, load_painter, together
@@ -37,20 +37,45 @@ FILES = (
 JUDGES = (MEASURES / "hand-points.safetensors", MEASURES / "body-points.safetensors")
 GROWTH, FIXED = Growth(), Growth(0, "linear", 1.0, 0)
 PEOPLE, BATCH, SHOWN, TURNS = 128, 16, 12, 5
+REACH = 4  # pixels around bare arms in which a border is a seam
 
 
-def close_ups(painter: HandPainter, judge: PointNet, pool: PosePool, count: int, seed: int) -> dict:
+Tones = dict[int, Tensor]
+
+
+def skin_tones(pool: PosePool) -> Tones:
+    """The mean colour, red, green, blue, 0..1, of the hands of each skin tone: what a prompt says
+    of the skin, for stage one, which reads no words.
+    """
+    image, label = pool.take(torch.arange(len(pool)))
+    hand = torch.isin(label, torch.tensor(HANDS))
+    tone = torch.tensor([facts["skin_tone"] for facts in pool.facts])
+    found = {}
+    for t in set(tone.tolist()):
+        shown = hand & (tone == t)[:, None, None]
+        found[t] = image[shown if shown.any() else hand].float().mean(0) / 255
+    return found
+
+
+def close_ups(
+    painter: HandPainter, judge: PointNet, pool: PosePool, tones: Tones, count: int, seed: int
+) -> dict[str, Tensor]:
     """Everything that is measured on close-ups, and pictures for the sheet, as lists of rows."""
     rows: dict[str, list[Tensor]] = {}
     for start in range(0, count, BATCH):
         which = list(range(start, min(start + BATCH, count)))
-        for name, value in _close_ups(painter, judge, pool, which, seed + start).items():
+        for name, value in _close_ups(painter, judge, pool, tones, which, seed + start).items():
             rows.setdefault(name, []).append(value)
     return {name: torch.cat(parts) for name, parts in rows.items()}
 
 
 def _close_ups(
-    painter: HandPainter, judge: PointNet, pool: PosePool, which: list[int], seed: int
+    painter: HandPainter,
+    judge: PointNet,
+    pool: PosePool,
+    tones: Tones,
+    which: list[int],
+    seed: int,
 ) -> dict[str, Tensor]:
     image, label = pool.take(torch.tensor(which))
     truth = torch.isin(label, torch.tensor(HANDS)).float()
@@ -58,7 +83,8 @@ def _close_ups(
     poses = together([_whole(pool.poses(k), pool.hands[k, 0], side) for k in which])
     drawings = torch.stack([pool.drawing(k) for k in which])
     prompts = [pool.prompt(k) for k in which]
-    made = painter.hands_of(poses, seed)
+    skin = torch.stack([tones[pool.facts[k]["skin_tone"]] for k in which])
+    made = painter.hands_of(poses, seed, skin)
     fixed = painter.composed(poses, made, 0.0)
     grown = painter.composed(poses, made, GROWTH.grow)
     pictures = {
@@ -68,6 +94,7 @@ def _close_ups(
     }
     real = image.float() / 255
     hand = 1 - fixed.mask
+    arm = torch.stack([grow((one == SKIN).float(), REACH) for one in label])
     points = torch.stack([pool.hands[k, 0] for k in which])
     left = torch.tensor([k % 2 == 0 for k in which])
     margin = GROWTH.border + painter.cell
@@ -76,8 +103,10 @@ def _close_ups(
         "kp_real": kp(judge, real, points, left),
         "kp_stage_one": kp(judge, made.pictures, points, left),
         "iou": iou(made.masks, truth),
-        **{f"seam_{name}": seam_energy(x, hand) for name, x in pictures.items()},
-        "seam_real": seam_energy(real, truth),
+        **{f"seam_{name}": seam_energy(x, hand, arm) for name, x in pictures.items()},
+        "seam_real": seam_energy(real, truth, arm),
+        "outline_two": seam_energy(pictures["two"], hand),
+        "outline_fixed": seam_energy(pictures["fixed"], hand),
         "core": core_psnr(pictures["two"], fixed.image, hand, margin),
         **pictures,
         "real": real,
@@ -105,7 +134,9 @@ def kp(judge: PointNet, pictures: Tensor, points: Tensor, left: Tensor) -> Tenso
     return error_of(points_of(judge, seen), aim, float(side))
 
 
-def bodies(painter: HandPainter, judge: PointNet, pool: PosePool, count: int, seed: int) -> dict:
+def bodies(
+    painter: HandPainter, judge: PointNet, pool: PosePool, tones: Tones, count: int, seed: int
+) -> dict[str, Tensor]:
     """Point errors of whole people [N], painted with hands first and at once, and pictures."""
     rows: dict[str, list[Tensor]] = {}
     for start in range(0, count, BATCH):
@@ -113,7 +144,9 @@ def bodies(painter: HandPainter, judge: PointNet, pool: PosePool, count: int, se
         poses = together([pool.poses(k) for k in which])
         drawings = torch.stack([pool.drawing(k) for k in which])
         prompts = [pool.prompt(k) for k in which]
-        made = painter.hands_of(poses, seed + start)
+        owner = [which[hand.picture] for hand in poses.hands]
+        skin = torch.stack([tones[pool.facts[k]["skin_tone"]] for k in owner]) if owner else None
+        made = painter.hands_of(poses, seed + start, skin)
         grown = painter.composed(poses, made, GROWTH.grow)
         pictures = {
             "single": painter.paint(painter.empty(poses), drawings, prompts, seed + start),
@@ -159,8 +192,10 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
     painter = load_painter(*FILES)
     hand_judge, body_judge = (load_points(path) for path in JUDGES)
     hand_pool, body_pool = PosePool("hand", close), PosePool("body", whole)
-    near = close_ups(painter, hand_judge, hand_pool, people, seed)
-    far = bodies(painter, body_judge, body_pool, people, seed)
+    tones = skin_tones(hand_pool)
+    near = close_ups(painter, hand_judge, hand_pool, tones, people, seed)
+    tones = tones | skin_tones(body_pool)
+    far = bodies(painter, body_judge, body_pool, tones, people, seed)
 
     def mean(value: Tensor) -> float:
         return round(float(value.nanmean()), 4)
@@ -174,6 +209,8 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
         "seam_energy": mean(near["seam_two"]),
         "seam_energy_fixed": mean(near["seam_fixed"]),
         "seam_energy_real": mean(near["seam_real"]),
+        "outline_energy": mean(near["outline_two"]),
+        "outline_energy_fixed": mean(near["outline_fixed"]),
         "core_psnr": mean(near["core"]),
         "body_kp_error": mean(far["kp_two"]),
         "body_kp_error_single": mean(far["kp_single"]),
@@ -199,7 +236,9 @@ def table(figures: dict[str, float], people: int) -> str:
         "",
         f"`mannequin bench hands --out FILE.json`, {people} held-out close-ups and as many whole "
         "people. Errors are mean distances of the seen points in shares of the close-up's side (of "
-        "the picture's height for bodies); real: the same judge on the rendered pictures.",
+        "the picture's height for bodies); real: the same judge on the rendered pictures. Seam "
+        "energy: slope across over slope along the mask's border where hand and bare arm meet; "
+        "outline energy: along all of it.",
         "",
         "| figure | value |",
         "|---|---|",

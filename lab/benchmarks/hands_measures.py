@@ -9,11 +9,13 @@ from ...methods.outpaint import widened
 EDGE = 0.08  # slope of the blurred mask above which a pixel belongs to its border
 
 
-def seam_energy(pictures: Tensor, masks: Tensor) -> Tensor:
+def seam_energy(pictures: Tensor, masks: Tensor, where: Tensor | None = None) -> Tensor:
     """Gradient across the mask's border over gradient along it, [B]; NaN without a border.
 
     pictures: [B, H, W, 3], 0..1. masks: [B, H, W], 0..1. Means of the absolute slope of the
-    brightness over the pixels where the blurred mask is steep.
+    brightness over the pixels where the blurred mask is steep, and `where` [B, H, W] is not 0: a
+    hand's outline is an edge of the picture as well, and only where hand and arm meet is every
+    edge a seam.
     """
     soft = F.avg_pool2d(F.pad(masks[:, None], (2, 2, 2, 2), mode="replicate"), 5, 1)[:, 0]
     normal = slopes(soft)
@@ -23,6 +25,7 @@ def seam_energy(pictures: Tensor, masks: Tensor) -> Tensor:
     across = (light * unit).sum(-1).abs()
     along = (light * torch.stack([-unit[..., 1], unit[..., 0]], -1)).sum(-1).abs()
     border = (steep > EDGE).float()
+    border = border if where is None else border * (where > 0)
     count = border.sum((1, 2))
     return (across * border).sum((1, 2)) / (along * border).sum((1, 2)).where(count > 0, torch.nan)
 

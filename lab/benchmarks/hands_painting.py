@@ -36,9 +36,9 @@ class HandPainter:
         self.layers = host.cross_attention_weights(self.model)
         self.cell = host.model_config(self.model)["downscale"]
 
-    def hands_of(self, poses: HandPoses, seed: int) -> PaintedHands:
-        """Stage one."""
-        return self.hands.paint(poses, seed, HAND_STEPS, HAND_GUIDANCE)
+    def hands_of(self, poses: HandPoses, seed: int, skin: Tensor | None = None) -> PaintedHands:
+        """Stage one; skin: [N, 3], 0..1."""
+        return self.hands.paint(poses, seed, HAND_STEPS, HAND_GUIDANCE, skin)
 
     @torch.inference_mode()
     def paint(

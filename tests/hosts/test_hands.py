@@ -86,6 +86,14 @@ def test_pose_skin_guidance_and_surroundings_count(model):
     assert all(not torch.equal(plain, other.pictures) for other in others)
 
 
+def test_each_hand_may_have_its_own_skin(model):
+    colours = torch.tensor([[0.8, 0.6, 0.5], [0.3, 0.2, 0.1]])
+    both = model.paint(poses(False, False), 1, 2, skin=colours).pictures
+    same = model.paint(poses(False, False), 1, 2, skin=colours[0].tolist()).pictures
+    torch.testing.assert_close(both[0], same[0], atol=1e-4, rtol=0)
+    assert not torch.allclose(both[1], same[1], atol=1e-4)
+
+
 def test_what_is_painted_over_is_not_seen(model):
     regions = torch.ones(1, 64, 64)
     a, b = (
