@@ -21,6 +21,8 @@ from .schema import (
     Sigmas,
 )
 
+SMALLEST = 0.0001  # noise level that a flipped run starts from; ComfyUI's
+
 
 class KSampler(ComfyNode):
     @classmethod
@@ -98,6 +100,47 @@ class KSamplerSelect(ComfyNode):
         return NodeOutput(sampler_name)
 
 
+class SplitSigmas(ComfyNode):
+    """Noise levels up to and including one of them, and those from it on."""
+
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="SplitSigmas",
+            display_name="SplitSigmas",
+            category="sampling/custom_sampling/sigmas",
+            inputs=[Sigmas.Input("sigmas"), Int.Input("step", default=0, min=0, max=10000)],
+            outputs=[
+                Sigmas.Output(display_name="high_sigmas"),
+                Sigmas.Output(display_name="low_sigmas"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, sigmas: Tensor, step: int) -> NodeOutput:
+        return NodeOutput(sigmas[: step + 1], sigmas[step:])
+
+
+class FlipSigmas(ComfyNode):
+    """Noise levels the other way round, from a picture to the noise that it comes from."""
+
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="FlipSigmas",
+            display_name="FlipSigmas",
+            category="sampling/custom_sampling/sigmas",
+            inputs=[Sigmas.Input("sigmas")],
+            outputs=[Sigmas.Output()],
+        )
+
+    @classmethod
+    def execute(cls, sigmas: Tensor) -> NodeOutput:
+        flipped = sigmas.flip(0)
+        flipped[:1].clamp_(min=SMALLEST)
+        return NodeOutput(flipped)
+
+
 class SamplerCustom(ComfyNode):
     """A sampler along given noise levels; gives the samples and the last prediction of x0."""
 
@@ -162,4 +205,4 @@ def _showing(steps: int) -> Callable[[int, int, Tensor], None]:
     return lambda index, total, x0: bar.update_absolute(index + 1, total)
 
 
-SAMPLING_NODES = [KSampler, KSamplerSelect, SamplerCustom]
+SAMPLING_NODES = [KSampler, KSamplerSelect, SplitSigmas, FlipSigmas, SamplerCustom]

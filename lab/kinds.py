@@ -55,6 +55,13 @@ CORE = {
         (280, 264 + LIVE),
     ),
     "KSamplerSelect": Kind({"sampler_name": "COMBO"}, {"SAMPLER": "SAMPLER"}, {}, (260, 58)),
+    "SplitSigmas": Kind(
+        {"sigmas": "SIGMAS", "step": "INT"},
+        {"high_sigmas": "SIGMAS", "low_sigmas": "SIGMAS"},
+        {},
+        (260, 82),
+    ),
+    "FlipSigmas": Kind({"sigmas": "SIGMAS"}, {"SIGMAS": "SIGMAS"}, {}, (260, 58)),
     "SamplerCustom": Kind(
         {
             "model": "MODEL",
@@ -97,6 +104,31 @@ CORE = {
         {"IMAGE": "IMAGE"},
         {},
         (280, 146),
+    ),
+    "Canny": Kind(
+        {"image": "IMAGE", "low_threshold": "FLOAT", "high_threshold": "FLOAT"},
+        {"IMAGE": "IMAGE"},
+        {},
+        (260, 82),
+    ),
+    "CLIPVisionLoader": Kind({"clip_name": "COMBO"}, {"CLIP_VISION": "CLIP_VISION"}, {}, (340, 58)),
+    "ControlNetLoader": Kind(
+        {"control_net_name": "COMBO"}, {"CONTROL_NET": "CONTROL_NET"}, {}, (340, 58)
+    ),
+    "ControlNetApplyAdvanced": Kind(
+        {
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "control_net": "CONTROL_NET",
+            "image": "IMAGE",
+            "vae": "VAE",
+            "strength": "FLOAT",
+            "start_percent": "FLOAT",
+            "end_percent": "FLOAT",
+        },
+        {"positive": "CONDITIONING", "negative": "CONDITIONING"},
+        {},
+        (280, 186),
     ),
     "SaveImage": Kind({"images": "IMAGE", "filename_prefix": "STRING"}, {}, {}, RESULT),
 }

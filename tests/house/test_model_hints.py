@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-FOLDERS = {"checkpoints", "mannequin", "vae", "loras", "controlnet"}
+FOLDERS = {
+    "checkpoints",
+    "mannequin",
+    "mannequin_adapters",
+    "vae",
+    "loras",
+    "controlnet",
+    "clip_vision",
+}
 SHIPPED = {
     "MannequinLoadPersonModel": "mannequin-tiny.safetensors",
     "MannequinLoadInpaintModel": "mannequin-tiny-inpaint.safetensors",

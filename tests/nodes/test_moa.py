@@ -156,6 +156,35 @@ def test_a_trained_router_divides_its_share_among_the_people(people, route, pain
     assert 0.05 < together.mean() < 0.95
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_another_node_on_the_same_attention_counts_in_either_order(
+    people, route, paint, execute, adapter, inpaint_parts, trained
+):
+    how = {} if trained else {"router": UNTRAINED, "adapter": adapter}
+    own = people()
+
+    def look(model):
+        given = {"adapter": adapter, "strength": 1.0, "faces": own[1].faces}
+        return execute("MannequinParallelVisualAttention", model=model, **given)[0]
+
+    before = paint(*route(own, model=look(inpaint_parts[0]), **how)[:2])
+    alone, positive, _ = route(own, **how)
+    assert torch.equal(paint(look(alone), positive), before)
+    assert not torch.equal(paint(alone, positive), before)
+    assert not torch.equal(paint(look(inpaint_parts[0]), positive), before)
+
+
+def test_the_routes_are_shown_while_they_are_found(people, route, paint):
+    from mannequin.nodes.live_routes import live_routes, picture
+
+    model, positive, routes = route(people())
+    shown = []
+    routes.after_step = lambda record, step: shown.append((picture(record).size, step.index))
+    paint(model, positive)
+    assert shown == [((256, 128), 0), ((256, 128), 1)]
+    assert live_routes("7") is None, "the embedded engine shows no previews"
+
+
 def test_people_may_look_alike_on_purpose(people, route, paint, execute, face_model, make):
     faces, _, _ = execute(
         "MannequinFaceEncoder",

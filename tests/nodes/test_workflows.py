@@ -15,7 +15,8 @@ from mannequin.lab.workflows import ROOT, WAITING, WORKFLOWS, write
 TINY = ("pose_transfer", "try_on", "two_references")
 PUBLISHED = ("leffa_pose_transfer", "leffa_try_on")
 DESCRIBED = {workflow.name: workflow for workflow in (make() for make in WAITING)}
-ENGINE = (*TINY, *PUBLISHED, *DESCRIBED)
+OF_USERS = ("reference_attention_sd15", "moa_with_controlnet")  # checkpoints: in ComfyUI alone
+ENGINE = (*TINY, *PUBLISHED, *(name for name in DESCRIBED if name not in OF_USERS))
 SHIPPED = (*TINY, *PUBLISHED, "reference_attention_sd15")
 FILES = {
     "Load person model": ("model_name", r"(mannequin-tiny|leffa_\w+)\.safetensors"),
@@ -23,6 +24,16 @@ FILES = {
     "Load person adapter": ("adapter_name", r"mannequin-tiny-pva\.safetensors"),
     "Encode reference": ("face_model", r"mannequin-tiny-face\.safetensors"),
     "Encode second reference": ("face_model", r"mannequin-tiny-face\.safetensors"),
+    "Encode first person": ("face_model", r"mannequin-tiny-face\.safetensors"),
+    "Encode second person": ("face_model", r"mannequin-tiny-face\.safetensors"),
+    "MoA router": ("router", r"mannequin-tiny-moa\.safetensors"),
+}
+
+DOWNLOADS = {
+    "CheckpointLoaderSimple": "checkpoints",
+    "MannequinLoadPersonAdapter": "mannequin_adapters",
+    "CLIPVisionLoader": "clip_vision",
+    "ControlNetLoader": "controlnet",
 }
 
 
@@ -147,7 +158,8 @@ def test_every_workflow_passes_the_check(name, prompt_of, nodes, random_files):
     for node in prompt.values():
         title, inputs = node["_meta"]["title"], node["inputs"]
         if node["class_type"] in ("LoadImage", "LoadImageMask"):
-            shipped = r"((person|garment|portrait)_[abc]|pair_ab)\w*\.png|no_dense_pose\.png"
+            people = r"(person|garment|portrait)_[abc]|pair_ab|scene_(ab|empty|mask_all)"
+            shipped = rf"({people})\w*\.png|no_dense_pose\.png"
             assert re.fullmatch(shipped, inputs["image"])
             assert (ROOT / "inputs" / inputs["image"]).is_file()
         if node["class_type"] in random_files:
@@ -174,10 +186,9 @@ def test_only_safetensors_are_offered_for_download(name):
         for node in canvas(name)["nodes"]
         for model in node["properties"].get("models", ())
     ]
-    assert bool(offered) == (name == "reference_attention_sd15")
+    assert bool(offered) == (name in OF_USERS)
     for class_type, model, values in offered:
-        assert class_type == "CheckpointLoaderSimple"
-        assert model["directory"] == "checkpoints"
+        assert model["directory"] == DOWNLOADS[class_type]
         assert values == [model["name"]]
         assert model["url"].endswith("/" + model["name"])
         assert model["name"].endswith(".safetensors")
