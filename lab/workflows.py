@@ -10,12 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from .checkpoint_workflows import CHECKPOINT_WORKFLOWS
-from .face_workflows import FACE_WORKFLOWS
 from .graph import Lane, Node, Wire, Workflow, api, graph
-from .inpaint_workflows import INPAINT_WORKFLOWS
-from .moa_controlnet_workflow import moa_with_controlnet
-from .moa_swap_workflow import swap_subject
-from .moa_workflows import MOA_WORKFLOWS
 from .workflow_parts import (
     DECODED,
     FLOW,
@@ -275,14 +270,6 @@ A person puts on the garment of another picture. Outside the mask every pixel st
 
 
 WORKFLOWS = (pose_transfer, try_on, two_references, *CHECKPOINT_WORKFLOWS)
-WAITING = (
-    *INPAINT_WORKFLOWS,
-    *FACE_WORKFLOWS,
-    *MOA_WORKFLOWS,
-    swap_subject,
-    moa_with_controlnet,
-)
-"""Described and tested; they are written when their weights ship."""
 
 
 def write(root: Path) -> None:

@@ -18,7 +18,8 @@ from mannequin.hosts.routers import write_router
 from mannequin.lab.graph import api
 from mannequin.lab.training import inpaint_random
 from mannequin.lab.training.models import build
-from mannequin.lab.workflows import ROOT, WAITING
+from mannequin.lab.waiting_workflows import WAITING
+from mannequin.lab.workflows import ROOT
 from mannequin.methods.moa_weights import new_weights
 from mannequin.methods.person_adapter import new_adapter
 from mannequin.methods.pva import Projections

@@ -10,7 +10,8 @@ from mannequin.headless.validate import check
 from mannequin.lab.graph import NOTE_KIND, Lane, api, graph
 from mannequin.lab.kinds import KINDS, WIDGETS
 from mannequin.lab.layout import TITLE
-from mannequin.lab.workflows import ROOT, WAITING, WORKFLOWS, write
+from mannequin.lab.waiting_workflows import WAITING
+from mannequin.lab.workflows import ROOT, WORKFLOWS, write
 
 TINY = ("pose_transfer", "try_on", "two_references")
 PUBLISHED = ("leffa_pose_transfer", "leffa_try_on")

@@ -1,0 +1,15 @@
+"""Workflows that are described and tested, and written when the weights that they name ship."""
+
+from .face_workflows import FACE_WORKFLOWS
+from .inpaint_workflows import INPAINT_WORKFLOWS
+from .moa_controlnet_workflow import moa_with_controlnet
+from .moa_swap_workflow import swap_subject
+from .moa_workflows import MOA_WORKFLOWS
+
+WAITING = (
+    *INPAINT_WORKFLOWS,
+    *FACE_WORKFLOWS,
+    *MOA_WORKFLOWS,
+    swap_subject,
+    moa_with_controlnet,
+)
