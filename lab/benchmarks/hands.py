@@ -35,7 +35,7 @@ FILES = (
     FOLDER / "hands" / "mannequin-tiny-hands.safetensors",
 )
 JUDGES = (MEASURES / "hand-points.safetensors", MEASURES / "body-points.safetensors")
-GROWTH, FIXED = Growth(), Growth(0, "linear", 1.0, 0)
+GROWTH = Growth()
 PEOPLE, BATCH, SHOWN, TURNS = 128, 16, 12, 5
 REACH = 4  # pixels around bare arms in which a border is a seam
 
