@@ -61,14 +61,8 @@ def stage(execute, hand_model):
 def blend(execute):
     def blend(model, hands, images, masks, **changes):
         options = {"grow": 8.0, "curve": "smooth", "stop_percent": 0.7, "border": 2.0}
-        return execute(
-            "MannequinOutpaintBlender",
-            model=model,
-            hands=hands,
-            images=images,
-            masks=masks,
-            **{**options, **changes},
-        )
+        options |= {"model": model, "hands": hands, "images": images, "masks": masks, **changes}
+        return execute("MannequinOutpaintBlender", **options)
 
     return blend
 
@@ -77,13 +71,8 @@ def blend(execute):
 def repair(execute, hand_model):
     def repair(image, hands, **changes):
         options = {"seed": 0, "steps": 1, "guidance": 1.0, "reach": 0.12, "feather": 2}
-        return execute(
-            "MannequinHandRepair",
-            image=image,
-            hands=hands,
-            hand_model=hand_model,
-            **{**options, **changes},
-        )
+        options |= {"image": image, "hands": hands, "hand_model": hand_model, **changes}
+        return execute("MannequinHandRepair", **options)
 
     return repair
 
