@@ -23,7 +23,7 @@ from .moa_workflows import (
 )
 from .workflow_parts import DECODED, RESULTS, ROW, SAMPLING, TOLD, decode, load, load_mask, save
 
-INVERSION_STEPS, INVERTED_CFG = 25, 1.5
+INVERSION_STEPS, INVERTED_CFG = 50, 1.5
 PASTING = "5  Only the person changes"
 
 
