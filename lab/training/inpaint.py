@@ -27,6 +27,7 @@ from .autoencoder import psnr
 from .inpaint_data import DOMAINS, Batch, Pool
 from .loop import Schedule, Trainer
 from .models import LATENT_CHANNELS, VAE
+from .parallel import launch, rank
 from .person import Recipe, draw_timesteps
 from .scene_data import ScenePool
 from .vocabulary import TEXT
@@ -242,23 +243,27 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--sets", type=int, default=BODY_SETS, help="whole-body sets to render")
     parser.add_argument("--portraits", type=int, default=PORTRAITS, help="people for close-ups")
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--processes", type=int, default=1, help="each with a batch of its own")
     options = parser.parse_args(arguments)
     work = options.work
     write_shards(work / "heldout", 0, HELDOUT_SETS, "heldout")
     write_shards(work / "train", 0, options.sets, "train")
     write_portraits(work / "portraits-heldout", 0, HELDOUT_PORTRAITS, "heldout")
     write_portraits(work / "portraits", 0, options.portraits, "train")
-    run(work, options.out, options.steps)
+    launch(options.processes, run, work, options.out, options.steps)
 
 
 def run(work: Path, out: Path, steps: int) -> None:
     """Trains on what `work` holds and writes `out`."""
     pools, unseen = open_pools(work), open_pools(work, heldout=True)
     vae = tiny_autoencoder()
-    print(json.dumps({"autoencoder": reconstruction(vae, unseen)}), flush=True)
+    if rank() == 0:
+        print(json.dumps({"autoencoder": reconstruction(vae, unseen)}), flush=True)
     config = inpaint_config()
     schedule = Schedule(steps, rate=RATE, decay=DECAY, ema=0.9995)
     trainer, loss = make_trainer(config, vae, pools, work / "inpaint.safetensors", schedule)
     trainer.run(loss)
+    if rank() > 0:
+        return
     print(json.dumps({"heldout": heldout_loss(loss, unseen)}), flush=True)
     export(trainer, vae, config, out)

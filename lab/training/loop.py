@@ -11,6 +11,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .parallel import average, rank
+
+RANKS_APART = 10_000_019  # the draws of parallel processes
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -71,7 +75,8 @@ class Trainer:
         """Trains up to the schedule's last step, or until `until()`.
 
         loss(step, generator) returns named terms, "total" among them; the generator is seeded by
-        (seed, step), so a resumed run draws what an unbroken one would have drawn.
+        (seed, step), so a resumed run draws what an unbroken one would have drawn. Inside
+        `parallel.launch` every process draws its own and gradients are averaged.
         """
         sums: dict[str, float] = {}
         last_save = last_log = time.monotonic()
@@ -80,10 +85,13 @@ class Trainer:
             started = time.monotonic()
             for group in self.optimizer.param_groups:
                 group["lr"] = self.schedule.at(self.step)
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+            generator = torch.Generator().manual_seed(
+                self.seed * 1_000_003 + self.step + RANKS_APART * rank()
+            )
             terms = loss(self.step, generator)
             self.optimizer.zero_grad()
             terms["total"].backward()
+            average(self.parameters)
             nn.utils.clip_grad_norm_(self.parameters, 1.0)
             self.optimizer.step()
             self.step += 1
@@ -93,6 +101,8 @@ class Trainer:
             since += 1
             now = time.monotonic()
             self.seconds += now - started
+            if rank() > 0:
+                continue
             if now - last_log > 30:
                 means = {name: round(value / since, 5) for name, value in sums.items()}
                 print(
@@ -103,7 +113,8 @@ class Trainer:
             if now - last_save > self.every:
                 self.save()
                 last_save = now
-        self.save()
+        if rank() == 0:
+            self.save()
 
     def _average(self) -> None:
         keep = min(self.schedule.ema, (1 + self.step) / (10 + self.step))
