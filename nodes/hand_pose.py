@@ -3,7 +3,39 @@
 from comfy_api.latest import io
 
 from ..methods import hand_pose
+from . import model_files
 from .schema import CATEGORY, Hands, PoseKeypoint, build
+
+
+def generator_inputs():
+    """The inputs of every node that paints hands: which generator, seed, steps and guidance."""
+    return [
+        io.Combo.Input(
+            "hand_model",
+            options=model_files.names(model_files.HANDS),
+            tooltip="A .safetensors file from models/mannequin/hands or the pack's weights/hands.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=True,
+            tooltip="Another seed, another hand in the same pose.",
+        ),
+        io.Int.Input(
+            "steps", default=10, min=1, max=1000, tooltip="Denoising steps for each hand."
+        ),
+        io.Float.Input(
+            "guidance",
+            default=1.5,
+            min=0.0,
+            max=10.0,
+            step=0.1,
+            tooltip="How much the pose counts. At 1 the network is asked once per step instead of "
+            "twice.",
+        ),
+    ]
 
 
 class HandPose(io.ComfyNode):

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from ..hosts.hand_repair import repair
 from ..hosts.hands import load_hand_model
 from . import model_files
-from .hand_pose import at_least_one
+from .hand_pose import at_least_one, generator_inputs
 from .schema import CATEGORY, Hands, build
 
 
@@ -24,31 +24,7 @@ class HandRepair(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The picture that Hand Pose was given."),
                 Hands.Input("hands", tooltip="From Hand Pose: the poses that the hands get."),
-                io.Combo.Input(
-                    "hand_model",
-                    options=model_files.names(model_files.HANDS),
-                    tooltip="A .safetensors file from models/mannequin/hands or the pack's "
-                    "weights/hands.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Another seed, another hand in the same pose.",
-                ),
-                io.Int.Input(
-                    "steps", default=10, min=1, max=1000, tooltip="Denoising steps for each hand."
-                ),
-                io.Float.Input(
-                    "guidance",
-                    default=1.5,
-                    min=0.0,
-                    max=10.0,
-                    step=0.1,
-                    tooltip="How much the pose counts. 1 takes half the time.",
-                ),
+                *generator_inputs(),
                 io.Float.Input(
                     "reach",
                     default=0.12,

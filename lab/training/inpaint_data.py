@@ -1,4 +1,4 @@
-"""Pictures, labels and captions of the three domains as inpainting batches."""
+"""Pictures, labels and captions of the domains as inpainting batches."""
 
 import json
 from dataclasses import dataclass
