@@ -42,8 +42,8 @@ NOISE = Recipe(pure_noise=0.06, noise_mean=-0.4)
 FLOOR = 0.05  # of the noise share in the loss weight: the smaller, the more detail counts
 OUTSIDE = 0.15
 SPREAD = (2.06, 0.93, 0.94, 0.79, 0.70, 0.49, 0.52, 0.47, 0.39, 0.38, 0.38, 0.39)
-"""Standard deviation of the latent's channels: the mean of those of bodies, faces and hands, 128 held-out
-pictures each.
+"""Standard deviation of the latent's channels: the mean of those of bodies, faces and hands, 128
+held-out pictures each.
 """
 SIZES = tuple(s**0.7 for s in SPREAD)
 REFRESH = 250  # steps between looks for new shards
