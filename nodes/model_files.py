@@ -10,7 +10,7 @@ from pathlib import Path
 import folder_paths
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
-PERSON, INPAINT, FACES, ADAPTERS, ROUTERS, HANDS, BRANCHES = (
+PERSON, INPAINT, FACES, ADAPTERS, ROUTERS, HANDS, BRANCHES, ALIGNERS, POSES = (
     "mannequin",
     "mannequin_inpaint",
     "mannequin_faces",
@@ -18,6 +18,8 @@ PERSON, INPAINT, FACES, ADAPTERS, ROUTERS, HANDS, BRANCHES = (
     "mannequin_routers",
     "mannequin_hands",
     "mannequin_branches",
+    "mannequin_aligners",
+    "mannequin_poses",
 )
 SUBFOLDERS = {
     PERSON: "",
@@ -27,6 +29,8 @@ SUBFOLDERS = {
     ROUTERS: "routers",
     HANDS: "hands",
     BRANCHES: "branches",
+    ALIGNERS: "aligners",
+    POSES: "poses",
 }
 
 

@@ -18,6 +18,8 @@ Hands = io.Custom("MANNEQUIN_HANDS")
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
 Subjects = io.Custom("MANNEQUIN_SUBJECTS")
 Routes = io.Custom("MANNEQUIN_ROUTES")
+Alignment = io.Custom("MANNEQUIN_ALIGNMENT")
+Guidance = io.Custom("MANNEQUIN_GUIDANCE")
 
 NEWER = ("advanced", "search_aliases")
 

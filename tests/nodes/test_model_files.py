@@ -21,7 +21,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(model_files, "SHIPPED", tmp_path / "pack")
     for name in ("mine.safetensors", "inpaint/base.safetensors", "faces/net.safetensors",
                  "adapters/anna.safetensors", "routers/people.safetensors", "published.pth",
-                 "people/more.safetensors", "inpaint/notes.txt"):  # fmt: skip
+                 "people/more.safetensors", "inpaint/notes.txt",
+                 "aligners/k3.safetensors", "poses/head.safetensors"):  # fmt: skip
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     model_files.register()
@@ -33,6 +34,8 @@ def test_every_family_is_found_below_the_persons_folder(root):
     assert model_files.names(model_files.FACES) == ["net.safetensors"]
     assert model_files.names(model_files.ADAPTERS) == ["anna.safetensors"]
     assert model_files.names(model_files.ROUTERS) == ["people.safetensors"]
+    assert model_files.names(model_files.ALIGNERS) == ["k3.safetensors"]
+    assert model_files.names(model_files.POSES) == ["head.safetensors"]
     path = model_files.path(model_files.INPAINT, "base.safetensors")
     assert path == root / "inpaint" / "base.safetensors"
 
