@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ...methods.personalize import TEMPLATE, Personalization, Tuning
 from ..people.portrait_shards import write_portraits
 from ..training.attributes import load_reader
-from ..training.inpaint import HELDOUT_PORTRAITS, PERSON_WEIGHTS
+from ..training.inpaint import HELDOUT_PORTRAITS
+from ..training.models import PERSON_WEIGHTS
 from ..training.pva_tiny import load_face_net
 from .face_edits import edits
 from .face_painting import Painter, People, full_tuning, likeness, load_painter, people_of

@@ -21,8 +21,9 @@ from ...methods.outpaint import Canvas, Growth
 from ..people.portrait_shards import write_portraits
 from ..people.shards import write_shards
 from ..training.hand_detector import MEASURES, PointNet, error_of, load_points, points_of
-from ..training.inpaint import HELDOUT_PORTRAITS, HELDOUT_SETS, PERSON_WEIGHTS
+from ..training.inpaint import HELDOUT_PORTRAITS, HELDOUT_SETS
 from ..training.inpaint_data import HANDS, SKIN, grow
+from ..training.models import PERSON_WEIGHTS
 from ..training.pose_data import PosePool
 from .hands_measures import core_psnr, iou, seam_energy
 from .hands_painting import HandPainter, load_painter, together

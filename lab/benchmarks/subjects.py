@@ -19,8 +19,9 @@ from ...methods.moa import MoA, RouteRecord
 from ...methods.routes import resample
 from ..people.portrait_shards import write_portraits
 from ..people.portraits import FACES
-from ..training.inpaint import HELDOUT_PORTRAITS, PERSON_WEIGHTS
+from ..training.inpaint import HELDOUT_PORTRAITS
 from ..training.moa_learned import BranchAlone
+from ..training.models import PERSON_WEIGHTS
 from .metrics import psnr, ssim
 from .sheet import contact_sheet
 from .subjects_routes import route_figures

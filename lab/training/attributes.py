@@ -17,8 +17,9 @@ from ...hosts.faces import FaceNet
 from ..people.identity import GENDERS, HAIR_COLOURS, HAIR_STYLES
 from ..people.looks import BEARDS, EXPRESSIONS, GLASSES
 from ..people.portrait_shards import write_portraits
+from .autoencoder import shipped
 from .face import disturb
-from .inpaint import HELDOUT_PORTRAITS, PORTRAITS, tiny_autoencoder
+from .inpaint import HELDOUT_PORTRAITS, PORTRAITS
 from .inpaint_data import Pool
 from .loop import Schedule, Trainer
 
@@ -74,7 +75,7 @@ class AttributeLoss:
     """Mean cross-entropy of all attributes on disturbed pictures."""
 
     def __init__(self, reader: AttributeReader, pool: Pool) -> None:
-        self.reader, self.pool, self.vae = reader, pool, tiny_autoencoder()
+        self.reader, self.pool, self.vae = reader, pool, shipped()
 
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
         which = torch.randint(len(self.pool), (BATCH,), generator=g)

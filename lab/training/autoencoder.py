@@ -1,38 +1,48 @@
 """Makes the tiny family's autoencoder: principal components of patches, then a trained decoder."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import Tensor
 
 from ...hosts.patches import PatchAutoencoder
 from .data import Shards, pictures
 from .loop import Schedule, Trainer
-from .models import VAE
+from .models import PERSON_WEIGHTS, VAE
 
 LATENT_NOISE = 0.08
 
 
-def fit_components(vae: PatchAutoencoder, x: Tensor, person: Tensor) -> None:
-    """Sets the linear code from pictures x [B, 3, H, W] -1..1 and person masks [B, 1, H, W].
+def fit_components(
+    vae: PatchAutoencoder,
+    views: Sequence[tuple[Tensor, Tensor]],
+    whitening: float = 0.5,
+    size: float = 1.0,
+) -> None:
+    """Sets the linear code from pictures [B, 3, H, W] -1..1 with person masks [B, 1, H, W].
 
-    Patches of people count more (1.3 to 0.3). A component's scale is the square root of its
-    standard deviation, between whitening and none, so that fine detail neither drowns in the
-    noise nor rules the loss; then all are brought to a mean variance of 1.
+    Patches of people count more (1.3 to 0.3). whitening, 0..1: a component is divided by its
+    standard deviation to this power, so that fine detail neither drowns in the noise nor rules the
+    loss; then all are brought to a mean variance of 1, times `size`.
     """
-    patches = F.pixel_unshuffle(x, vae.patch).movedim(1, -1).flatten(0, 2).double()
-    weight = 0.3 + F.avg_pool2d(person, vae.patch).flatten().double().unsqueeze(1)
-    mean = (patches * weight).sum(0) / weight.sum()
-    centred = patches - mean
+    patches, weights = [], []
+    for x, person in views:
+        patches.append(F.pixel_unshuffle(vae.toned(x), vae.patch).movedim(1, -1).flatten(0, 2))
+        weights.append(0.3 + F.avg_pool2d(person, vae.patch).flatten().double().unsqueeze(1))
+    values_of, weight = torch.cat(patches).double(), torch.cat(weights)
+    mean = (values_of * weight).sum(0) / weight.sum()
+    centred = values_of - mean
     covariance = (centred * weight).mT @ centred / weight.sum()
     values, vectors = torch.linalg.eigh(covariance)
     count = len(vae.analysis)
     values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
     signs = vectors.sum(0).sign()
-    scale = values.clamp_min(1e-8) ** 0.25
-    scale *= (values / scale.square()).mean().sqrt()
+    scale = values.clamp_min(1e-8) ** (whitening / 2)
+    scale *= (values / scale.square()).mean().sqrt() / size
     vae.mean.copy_(mean)
     vae.analysis.copy_((vectors * signs / scale).mT)
     vae.synthesis.copy_(vectors * signs * scale)
@@ -50,6 +60,15 @@ def psnr(out: Tensor, target: Tensor) -> float:
     return float(-10 * error.log10())
 
 
+def shipped(path: Path = PERSON_WEIGHTS) -> PatchAutoencoder:
+    """The autoencoder in a file of the tiny family."""
+    with safe_open(path, framework="pt") as file:
+        vae = PatchAutoencoder(**json.loads(file.metadata()["mannequin"])["vae"])
+        names = [name for name in file.keys() if name.startswith("vae.")]  # noqa: SIM118
+        vae.load_state_dict({name[4:]: file.get_tensor(name).float() for name in names})
+    return vae.eval().requires_grad_(False)
+
+
 def start(data: Path, seed: int, sets: int = 64) -> PatchAutoencoder:
     """The linear part from the first shard's pictures; the decoder adds nothing yet."""
     torch.manual_seed(seed)
@@ -58,7 +77,7 @@ def start(data: Path, seed: int, sets: int = 64) -> PatchAutoencoder:
     shards.refresh()
     x = pictures(shards.shards[0]["image"][:sets].flatten(0, 1))
     label = shards.shards[0]["label"][:sets].flatten(0, 1)
-    fit_components(vae, x, (label > 0).float().unsqueeze(1))
+    fit_components(vae, [(x, (label > 0).float().unsqueeze(1))])
     return vae
 
 

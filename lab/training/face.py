@@ -24,16 +24,16 @@ from ..people.portrait_shards import write_portraits
 from ..people.portraits import FACES
 from ..people.shards import write_shards
 from . import face_finder
+from .autoencoder import shipped
 from .face_measures import calibrate, evaluate
 from .inpaint import (
     HELDOUT_PORTRAITS,
     HELDOUT_SETS,
-    PERSON_WEIGHTS,
     PORTRAITS,
-    tiny_autoencoder,
 )
 from .inpaint_data import Pool
 from .loop import Schedule, Trainer
+from .models import PERSON_WEIGHTS
 
 STEPS, PEOPLE, PICTURES = 2000, 24, 3
 FINDER_SETS = 1024
@@ -117,7 +117,7 @@ class FaceLoss:
 
     def __init__(self, design: Design, net: nn.Module, pool: Pool) -> None:
         self.design, self.net, self.pool = design, net, pool
-        self.vae = tiny_autoencoder()
+        self.vae = shipped()
 
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
         people = torch.randperm(len(self.pool) // FACES, generator=g)[:PEOPLE]

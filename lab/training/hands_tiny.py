@@ -19,10 +19,13 @@ from ...hosts.sampling import NoiseSchedule
 from ...methods import hands
 from ...methods.hand_pose import POINTS
 from ..people.portrait_shards import write_portraits
+from .autoencoder import shipped
 from .hands_data import HandBatch, HandPool, open_pool
-from .inpaint import PERSON_WEIGHTS, concat, tiny_autoencoder
+from .inpaint import WEIGHTS as BASE
+from .inpaint import concat
+from .inpaint_code import CODE
 from .loop import Schedule, Trainer
-from .models import LATENT_CHANNELS, VAE
+from .models import LATENT_CHANNELS, PERSON_WEIGHTS, VAE
 from .person import Recipe, draw_timesteps
 
 SEED = 5
@@ -47,7 +50,7 @@ def hands_config() -> dict[str, Any]:
             "latent_channels": LATENT_CHANNELS,
             "patch": VAE["patch"],
         },
-        "vae": VAE,
+        "vae": CODE,
     }
 
 
@@ -130,9 +133,9 @@ def export(
     partial.replace(out)
 
 
-def run(work: Path, out: Path, steps: int) -> None:
-    """Trains on what `work` holds and writes `out`."""
-    config, vae = hands_config(), tiny_autoencoder()
+def run(work: Path, base: Path, out: Path, steps: int) -> None:
+    """Trains on what `work` holds, with the autoencoder of `base`, and writes `out`."""
+    config, vae = hands_config(), shipped(base)
     schedule = Schedule(steps, rate=RATE, decay=DECAY, ema=0.999)
     pool = open_pool(work / "portraits")
     trainer, loss = make_trainer(config, vae, pool, work / "hands.safetensors", schedule)
@@ -155,6 +158,7 @@ def main(arguments: list[str]) -> None:
     """Renders, trains and writes the weights. Interrupted, it goes on where it was."""
     parser = argparse.ArgumentParser("mannequin train hands-tiny", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("out/train-tiny"))
+    parser.add_argument("--base", type=Path, default=BASE, help="whose autoencoder is used")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--portraits", type=int, default=PORTRAITS, help="people for close-ups")
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -162,4 +166,4 @@ def main(arguments: list[str]) -> None:
     work = options.work
     write_portraits(work / "portraits-heldout", 0, HELDOUT, "heldout")
     write_portraits(work / "portraits", 0, options.portraits, "train")
-    run(work, options.out, options.steps)
+    run(work, options.base, options.out, options.steps)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...hosts.patches import PatchAutoencoder
@@ -23,10 +23,10 @@ from ...methods.person import latent_mask
 from ..people import write_shards
 from ..people.groups import HEIGHT, WIDTH
 from ..people.portrait_shards import write_portraits
-from .autoencoder import psnr
+from .inpaint_code import CODE, load_code, reconstruction
 from .inpaint_data import DOMAINS, Batch, Pool
 from .loop import Schedule, Trainer
-from .models import LATENT_CHANNELS, VAE
+from .models import LATENT_CHANNELS, PERSON_WEIGHTS, VAE
 from .parallel import launch, rank
 from .person import Recipe, draw_timesteps
 from .scene_data import ScenePool
@@ -41,13 +41,7 @@ COUNTS = {"body": 4, "face": 12, "hand": 12, "scene": 6}
 NOISE = Recipe(pure_noise=0.06, noise_mean=-0.4)
 FLOOR = 0.05  # of the noise share in the loss weight: the smaller, the more detail counts
 OUTSIDE = 0.15
-SPREAD = (2.06, 0.93, 0.94, 0.79, 0.70, 0.49, 0.52, 0.47, 0.39, 0.38, 0.38, 0.39)
-"""Standard deviation of the latent's channels: the mean of those of bodies, faces and hands, 128
-held-out pictures each.
-"""
-SIZES = tuple(s**0.7 for s in SPREAD)
 REFRESH = 250  # steps between looks for new shards
-PERSON_WEIGHTS = Path(__file__).parents[2] / "weights" / "mannequin-tiny.safetensors"
 WEIGHTS = PERSON_WEIGHTS.parent / "inpaint" / "mannequin-tiny-inpaint.safetensors"
 
 
@@ -73,7 +67,7 @@ def inpaint_config() -> dict[str, Any]:
             "norm_num_groups": 8,
         },
         "text": TEXT,
-        "vae": VAE,
+        "vae": CODE,
     }
 
 
@@ -158,38 +152,6 @@ def heldout_loss(loss: InpaintLoss, pools: dict[str, Pool], count: int = 64) -> 
     return out
 
 
-def tiny_autoencoder(path: Path = PERSON_WEIGHTS) -> PatchAutoencoder:
-    """The autoencoder of `mannequin-tiny`, its channels brought closer to one size.
-
-    Faces and hands come back at 33 dB through it. Its channels are principal components, the first
-    seven times as large as the last: noise drowned the small ones, which carry eyes and mouths, and
-    the squared error hardly counted them. Pictures in and out are the same as before.
-    """
-    vae = PatchAutoencoder(**VAE)
-    stored = load_file(path)
-    vae.load_state_dict({k[4:]: v.float() for k, v in stored.items() if k.startswith("vae.")})
-    size = torch.tensor(SIZES)
-    with torch.no_grad():
-        vae.analysis.div_(size[:, None])
-        vae.synthesis.mul_(size)
-        vae.enter.weight.mul_(size[:, None, None])
-    return vae.eval().requires_grad_(False)
-
-
-@torch.inference_mode()
-def reconstruction(vae: PatchAutoencoder, pools: dict[str, Pool], count: int = 64) -> dict:
-    """PSNR of held-out pictures through the autoencoder, and on their people, per domain."""
-    out = {}
-    for domain, pool in pools.items():
-        image, label = pool.take(torch.arange(count))
-        x = image.movedim(-1, 1).float() / 127.5 - 1
-        back = vae.decode(vae.encode(x))
-        person = (label > 0).unsqueeze(1).expand_as(x)
-        out[domain] = round(psnr(back, x), 2)
-        out[f"{domain}_person"] = round(psnr(back[person], x[person]), 2)
-    return out
-
-
 def open_pools(work: Path, heldout: bool = False) -> dict[str, Pool]:
     """The domains' pictures in a working folder."""
     body, close = ("heldout", "portraits-heldout") if heldout else ("train", "portraits")
@@ -256,7 +218,7 @@ def main(arguments: list[str]) -> None:
 def run(work: Path, out: Path, steps: int) -> None:
     """Trains on what `work` holds and writes `out`."""
     pools, unseen = open_pools(work), open_pools(work, heldout=True)
-    vae = tiny_autoencoder()
+    vae = load_code(work, pools)
     if rank() == 0:
         print(json.dumps({"autoencoder": reconstruction(vae, unseen)}), flush=True)
     config = inpaint_config()

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from ...hosts.patches import PatchAutoencoder
 from ...hosts.sampling import NoiseSchedule, noise_levels, sample
 from ...hosts.text import TextEncoder, WordTokenizer
-from .inpaint import concat, inpaint_config, make_inpaint, open_pools, tiny_autoencoder
+from .autoencoder import shipped
+from .inpaint import concat, inpaint_config, make_inpaint, open_pools
+from .inpaint_code import load_code
 from .inpaint_data import Pool, paint_region
 
 PROMPTS = (
@@ -79,7 +81,7 @@ class Painter:
         return torch.where(region > 0, painted, picture)
 
 
-def load_painter(checkpoint: Path) -> Painter:
+def load_painter(checkpoint: Path, vae: PatchAutoencoder) -> Painter:
     """From a training checkpoint's averaged weights, or from an exported file."""
     unet, tokenizer, text = make_inpaint(inpaint_config())
     stored = load_file(checkpoint)
@@ -89,7 +91,7 @@ def load_painter(checkpoint: Path) -> Painter:
         module.load_state_dict(
             {k[len(start) :]: v.float() for k, v in stored.items() if k.startswith(start)}
         )
-    return Painter(unet.eval(), tokenizer, text.eval(), tiny_autoencoder())
+    return Painter(unet.eval(), tokenizer, text.eval(), vae)
 
 
 def _row(pictures: Tensor) -> np.ndarray:
@@ -123,8 +125,9 @@ def main(arguments: list[str]) -> None:
     """Writes the sheet: for each domain held-out pictures, masked, painted; then the prompts."""
     work, out = (Path(a) for a in arguments)
     torch.set_num_threads(1)
-    painter = load_painter(work / "inpaint.safetensors" if work.is_dir() else work)
     folder = work if work.is_dir() else work.parent
+    vae = load_code(work, open_pools(work)) if work.is_dir() else shipped(work)
+    painter = load_painter(work / "inpaint.safetensors" if work.is_dir() else work, vae)
     rows = []
     for name, pool in open_pools(folder, heldout=True).items():
         rows += inpainting_rows(painter, pool, 7 if name == "body" else 10, seed=5)

@@ -24,11 +24,12 @@ from ...methods.moa_weights import MoAWeights
 from ...methods.person import latent_mask
 from ...methods.personalize import Base, stratified
 from ...methods.routes import resample
-from .inpaint import FLOOR, PERSON_WEIGHTS
+from .inpaint import FLOOR
 from .inpaint_data import Pool
 from .loop import Schedule, Trainer
 from .moa_learned import BranchAlone, Learned, begin
 from .moa_scenes import EMBEDDING, Scenes, draw_faces, draw_scenes
+from .models import PERSON_WEIGHTS
 from .pva_tiny import face_vectors, load_face_net
 from .scene_data import ScenePool
 

@@ -12,6 +12,7 @@ from torch import nn
 from ...hosts.patches import PatchAutoencoder
 from ...methods.person import DENSE_POSE_CHANNELS
 
+PERSON_WEIGHTS = Path(__file__).parents[2] / "weights" / "mannequin-tiny.safetensors"
 LATENT_CHANNELS = 12
 WIDTHS = (32, 64, 96)
 FLOW_LAYERS = ["up.2.1"]

@@ -17,9 +17,10 @@ from ...hosts.lending import lend
 from ...hosts.pose_branch import PoseNet, layers_of
 from ...methods.personalize import Base, stratified
 from ...methods.pose_branch import PoseGuide
-from .inpaint import FLOOR, OUTSIDE, PERSON_WEIGHTS
+from .inpaint import FLOOR, OUTSIDE
 from .inpaint_data import NO_TEXT
 from .loop import Schedule, Trainer
+from .models import PERSON_WEIGHTS
 from .pose_data import HIDDEN, PosePool
 
 SEED = 6

@@ -26,9 +26,10 @@ from ...methods.person_adapter import WORD, PersonAdapter
 from ...methods.personalize import TEMPLATE, Base, stratified
 from ...methods.pva import PVA
 from ..people.portraits import FACES
-from .inpaint import FLOOR, OUTSIDE, PERSON_WEIGHTS
+from .inpaint import FLOOR, OUTSIDE
 from .inpaint_data import FACE, HAIR, Pool, box_of, free_form, grow
 from .loop import Schedule, Trainer
+from .models import PERSON_WEIGHTS
 from .pva_learned import Learned, adapter_of
 
 SEED = 1

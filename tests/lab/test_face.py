@@ -8,6 +8,7 @@ pytest.importorskip("anny")
 
 from mannequin.hosts.faces import FaceNet
 from mannequin.lab.training import face
+from mannequin.lab.training.autoencoder import shipped
 from mannequin.lab.training.face import (
     calibrate,
     contrastive_loss,
@@ -15,7 +16,6 @@ from mannequin.lab.training.face import (
     evaluate,
     prototype_loss,
 )
-from mannequin.lab.training.inpaint import tiny_autoencoder
 
 PEOPLE = 4
 
@@ -69,7 +69,7 @@ def test_contrastive_loss_against_the_formula():
 
 
 def test_disturbing_keeps_the_range_and_follows_its_seed():
-    picture, vae = torch.rand(8, 3, 64, 64) * 2 - 1, tiny_autoencoder()
+    picture, vae = torch.rand(8, 3, 64, 64) * 2 - 1, shipped()
     one, two, other = (disturb(picture, vae, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert one.shape == picture.shape and one.abs().max() <= 1

@@ -7,7 +7,8 @@ pytest.importorskip("anny")
 
 from mannequin.hosts.hands import load_hand_model
 from mannequin.lab.people.portrait_shards import write_portraits
-from mannequin.lab.training import hands_tiny
+from mannequin.lab.training import hands_tiny, inpaint_random
+from mannequin.lab.training.autoencoder import shipped
 from mannequin.lab.training.hands_data import hand_region, open_pool
 from mannequin.lab.training.loop import Schedule
 from mannequin.methods.hands import decode_mask, encode_mask
@@ -62,7 +63,7 @@ def test_regions_cover_the_hand_or_everything(pool):
 def test_training_brings_the_loss_down_and_writes_a_model(work, tmp_path, monkeypatch):
     monkeypatch.setattr(hands_tiny, "WIDTHS", (32, 32))
     monkeypatch.setattr(hands_tiny, "BATCH", 4)
-    pool, vae = open_pool(work / "portraits"), hands_tiny.tiny_autoencoder()
+    pool, vae = open_pool(work / "portraits"), shipped()
     trainer, loss = hands_tiny.make_trainer(
         hands_tiny.hands_config(), vae, pool, tmp_path / "c.safetensors", Schedule(40, 3e-3, 5, 0.2)
     )
@@ -77,6 +78,8 @@ def test_the_command_makes_a_file_that_opens(work, tmp_path, monkeypatch):
     monkeypatch.setattr(hands_tiny, "WIDTHS", (32, 32))
     monkeypatch.setattr(hands_tiny, "HELDOUT", 1)
     out = tmp_path / "hands.safetensors"
-    hands_tiny.main(["--work", str(work), "--out", str(out), "--portraits", "1", "--steps", "1"])
+    base = inpaint_random.build(0, tmp_path / "base.safetensors")
+    few = ["--portraits", "1", "--steps", "1"]
+    hands_tiny.main(["--work", str(work), "--base", str(base), "--out", str(out), *few])
     model = load_hand_model(out)
     assert model.size == 64 and model.net.channels == 16

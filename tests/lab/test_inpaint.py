@@ -13,6 +13,8 @@ from mannequin.lab.people.identity import AGES, BUILDS, GENDERS, HAIR_COLOURS, H
 from mannequin.lab.people.looks import BEARDS, EXPRESSIONS, FRAMES, GLASSES
 from mannequin.lab.people.phrases import Speaker
 from mannequin.lab.people.recipe import recipe_of
+from mannequin.lab.training import inpaint_code
+from mannequin.lab.training.autoencoder import shipped
 from mannequin.lab.training.inpaint import (
     InpaintLoss,
     concat,
@@ -20,7 +22,6 @@ from mannequin.lab.training.inpaint import (
     inpaint_config,
     make_inpaint,
     make_trainer,
-    tiny_autoencoder,
 )
 from mannequin.lab.training.inpaint_data import DOMAINS, Batch, Pool, box_of, grow, paint_region
 from mannequin.lab.training.loop import Schedule
@@ -121,7 +122,7 @@ def test_grow_and_box():
 
 
 def test_what_is_masked_does_not_reach_the_network():
-    vae = tiny_autoencoder()
+    vae = shipped()
     g = torch.Generator().manual_seed(0)
     picture, other = torch.rand(2, 2, 3, 32, 32, generator=g)
     region = torch.zeros(2, 1, 32, 32)
@@ -143,6 +144,11 @@ class Noise(Pool):
     def refresh(self) -> None:
         pass
 
+    def take(self, which):
+        g = torch.Generator().manual_seed(int(which.sum()))
+        image = torch.randint(256, (len(which), 32, 32, 3), generator=g, dtype=torch.uint8)
+        return image, torch.ones(len(which), 32, 32, dtype=torch.uint8)
+
     def draw(self, count, g):
         picture = torch.rand(2, 3, 32, 32, generator=g) * 2 - 1
         return Batch(picture, torch.ones(2, 1, 32, 32), ["a face", "a hand"], "face")
@@ -159,12 +165,22 @@ def pools() -> dict[str, Pool]:
     return {name: Noise() for name in DOMAINS}
 
 
+def test_the_code_keeps_dark_pictures_and_is_made_once(tmp_path):
+    vae = inpaint_code.load_code(tmp_path, pools(), steps=2)
+    again = inpaint_code.load_code(tmp_path, {}, steps=2)
+    for name, value in vae.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    dark = torch.rand(1, 3, 8, 8) * 0.1 - 1
+    assert torch.allclose(vae.untoned(vae.toned(dark)), dark, atol=1e-5)
+    assert vae.toned(dark).std() > 3 * dark.std()
+    z = vae.encode(Noise().draw(2, torch.Generator().manual_seed(3)).picture)
+    assert z.square().mean().sqrt() == pytest.approx(inpaint_code.SIZE, rel=0.25)
+
+
 def test_an_interrupted_training_ends_like_an_unbroken_one(tmp_path, config):
     def train(path, *stops):
         for stop in stops:
-            trainer, loss = make_trainer(
-                config, tiny_autoencoder(), pools(), path, Schedule(4, warmup=1)
-            )
+            trainer, loss = make_trainer(config, shipped(), pools(), path, Schedule(4, warmup=1))
             trainer.run(loss, until=lambda: trainer.step >= stop)  # noqa: B023
         return trainer.averaged()
 
@@ -182,7 +198,7 @@ def test_text_reaches_the_picture_and_is_trained(config):
     torch.manual_seed(0)
     unet, tokenizer, text = make_inpaint(config)
     torch.nn.init.normal_(unet.conv_out.weight, std=0.1)
-    loss = InpaintLoss(unet, tokenizer, text, tiny_autoencoder(), pools())
+    loss = InpaintLoss(unet, tokenizer, text, shipped(), pools())
     loss(1, torch.Generator().manual_seed(0))["total"].backward()
     used = text.embed.weight.grad.abs().sum(1) > 0
     assert used[tokenizer.index["face"]] and not used[tokenizer.index["moustache"]]

@@ -51,7 +51,7 @@ def shards(tmp_path):
 def vae():
     torch.manual_seed(0)
     vae = PatchAutoencoder(**VAE)
-    fit_components(vae, torch.rand(4, 3, H, W) * 2 - 1, torch.ones(4, 1, H, W))
+    fit_components(vae, [(torch.rand(4, 3, H, W) * 2 - 1, torch.ones(4, 1, H, W))])
     return vae
 
 
@@ -72,7 +72,7 @@ def test_pairs_are_numbered_as_they_are_stored():
 def test_components_reconstruct_what_they_span(vae):
     smooth = torch.nn.functional.interpolate(torch.rand(64, 3, 4, 3), (H, W), mode="bilinear")
     x = smooth * 2 - 1
-    fit_components(vae, x, torch.ones(64, 1, H, W))
+    fit_components(vae, [(x, torch.ones(64, 1, H, W))])
     assert psnr(vae.decode(vae.encode(x)), x) > 35
     assert psnr(vae.decode(vae.encode(-x.flip(0))), -x.flip(0)) > 30
 
