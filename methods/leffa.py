@@ -174,14 +174,26 @@ class Leffa(Method):
             q,
             *_split(k, v, places),
             torch.block_diag(*moments).to(q) if any(m.shape[1] for m in moments) else None,
-            _log_strengths(leffas, places, q),
+            _together([method._bias(site, q) for method in leffas], places, q),
         )
         widths = [m.shape[1] for m in moments]
         shares = [None] * len(leffas) if averages is None else averages.split(widths, -1)
         for method, place, share in zip(leffas, places, shares, strict=True):
             if method.observer is not None and method.observer.wants(site):
-                method.observer.observe(site, q, k[:, :, place], share)
+                method.observer.observe(site, q, k[:, :, place], method._as_flow(site, share))
         return out
+
+    def _bias(self, site: Site, q: Tensor) -> float | Tensor:
+        """What is added to our references' logits: one number, or one per token [B, M]."""
+        return math.log(self.strength)
+
+    def _as_flow(self, site: Site, averages: Tensor | None) -> Tensor | None:
+        """What the observer is told [B, H, N, c] of what was averaged over our tokens."""
+        return averages
+
+    def _grid(self, site: Site, tokens: int) -> tuple[int, int]:
+        """(h, w) on which one reference's tokens lie where it has so many."""
+        return self.reference.grid(tokens)
 
     def _place(self, k: Tensor, site: Site) -> slice:
         """Where among the keys [B, H, M, d] our references' tokens are."""
@@ -194,7 +206,7 @@ class Leffa(Method):
         tokens, count = place.stop - place.start, self.reference.count
         moments = None
         if self.observer is not None and self.observer.wants(site):
-            moments = self.observer.moments(count, self.reference.grid(tokens // count))
+            moments = self.observer.moments(count, self._grid(site, tokens // count))
         return torch.zeros(tokens, 0) if moments is None else moments
 
     def denoised(self, x0: Tensor, step: Step) -> Tensor:
@@ -216,13 +228,15 @@ def _pick(x: Tensor, places: Sequence[slice]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
-def _log_strengths(leffas: Sequence[Leffa], places: Sequence[slice], q: Tensor) -> float | Tensor:
-    """What is added to the references' logits: one number, or one per token [B, M]."""
-    logs = [math.log(method.strength) for method in leffas]
-    if len(set(logs)) == 1:
-        return logs[0]
+def _together(
+    biases: Sequence[float | Tensor], places: Sequence[slice], q: Tensor
+) -> float | Tensor:
+    """What is added to the logits of all references: one number, or one per token [B, M]."""
+    if not any(isinstance(bias, Tensor) for bias in biases) and len(set(biases)) == 1:
+        return biases[0]
     each = [
-        q.new_full((len(q), p.stop - p.start), log) for p, log in zip(places, logs, strict=True)
+        bias if isinstance(bias, Tensor) else q.new_full((len(q), p.stop - p.start), bias)
+        for bias, p in zip(biases, places, strict=True)
     ]
     return torch.cat(each, 1)
 
