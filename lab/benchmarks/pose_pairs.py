@@ -33,13 +33,15 @@ FINDER_ERROR, FINDER_LOST = 1.0, 0.03  # pixels, and the share of points that a 
 @dataclass(frozen=True)
 class Told:
     """What a model is told, pictures [B, H, W, 3], 0..1: source, source_pose, target_pose; and
-    points [B, 18, 3] in pixels, the third 0 where a point is not known.
+    points [B, 18, 3] in pixels, the third 0 where a point is not known. number: of the pairs [B],
+    from which their noise is drawn.
     """
 
     source: Tensor
     source_pose: Tensor
     target_pose: Tensor
     points: Tensor
+    number: Tensor
 
     def __len__(self) -> int:
         return len(self.source)
@@ -78,6 +80,7 @@ class PosePairs:
             self.pairs.source_pose,
             self.pairs.target_pose,
             _known(self.target_points, there),
+            torch.arange(len(self)),
         )
 
     def found(self, seed: int) -> Told:
@@ -90,7 +93,7 @@ class PosePairs:
         lost = torch.rand(points.shape[:2], generator=g) < FINDER_LOST
         known = _known(points, (self.target_points[..., 2] > 0) & ~lost)
         source_pose, target_pose = self.imperfect.unbind(1)
-        return Told(self.pairs.source, source_pose, target_pose, known)
+        return Told(self.pairs.source, source_pose, target_pose, known, torch.arange(len(self)))
 
     def armless(self, seed: int) -> Told:
         """As `found`, but the estimator has lost one arm of the target, left or right by chance:
