@@ -29,7 +29,7 @@ def overlay(image: Tensor, result: PoseCheck) -> Tensor:
     drawn = []
     for row, picture in enumerate(big.movedim(1, -1)):
         canvas = Image.fromarray((picture.clamp(0, 1) * DIM * 255).round().byte().numpy())
-        pen, thin = ImageDraw.Draw(canvas), max(2, min(size) // 170)
+        pen, thin = ImageDraw.Draw(canvas), max(2, min(size) // 110)
         target, measured = (
             torch.cat([points[row, :, :2] * scale, points[row, :, 2:]], 1).cpu()
             for points in (result.target, result.measured)

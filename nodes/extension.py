@@ -2,12 +2,14 @@
 
 from comfy_api.latest import ComfyExtension
 
+from .alignment_preview import AlignmentPreview
 from .attention_backend import AttentionBackend
 from .diffusers_scheduler import DiffusersScheduler
 from .face_encoder import FaceEncoder
 from .flow_detail_transfer import FlowDetailTransfer
 from .flow_guided_attention import FlowGuidedAttention
 from .flow_preview import FlowPreview
+from .guidance_preview import GuidancePreview
 from .guidance_rescale import GuidanceRescale
 from .hand_pose import HandPose
 from .hand_repair import HandRepair
@@ -22,6 +24,10 @@ from .parallel_visual_attention import ParallelVisualAttention
 from .paste_crop import PasteCrop
 from .person_conditioning import PersonConditioning
 from .personalize_face import PersonalizeFace
+from .pose_check import PoseCheck
+from .pose_guidance import PoseGuidance
+from .pose_keypoints import PoseKeypoints
+from .recurrent_pose_aligner import RecurrentPoseAligner
 from .reference_encoder import ReferenceEncoder
 from .route_preview import RoutePreview
 from .save_person_adapter import SavePersonAdapter
@@ -55,4 +61,10 @@ class MannequinExtension(ComfyExtension):
             HandStage,
             OutpaintBlender,
             HandRepair,
+            PoseKeypoints,
+            RecurrentPoseAligner,
+            AlignmentPreview,
+            PoseGuidance,
+            GuidancePreview,
+            PoseCheck,
         ]

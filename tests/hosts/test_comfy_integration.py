@@ -12,12 +12,14 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE_IDS = {
+    "MannequinAlignmentPreview",
     "MannequinAttentionBackend",
     "MannequinDiffusersScheduler",
     "MannequinFaceEncoder",
     "MannequinFlowDetailTransfer",
     "MannequinFlowGuidedAttention",
     "MannequinFlowPreview",
+    "MannequinGuidancePreview",
     "MannequinGuidanceRescale",
     "MannequinHandPose",
     "MannequinHandRepair",
@@ -32,6 +34,10 @@ NODE_IDS = {
     "MannequinPasteCrop",
     "MannequinPersonConditioning",
     "MannequinPersonalizeFace",
+    "MannequinPoseCheck",
+    "MannequinPoseGuidance",
+    "MannequinPoseKeypoints",
+    "MannequinRecurrentPoseAligner",
     "MannequinReferenceEncoder",
     "MannequinRoutePreview",
     "MannequinSavePersonAdapter",

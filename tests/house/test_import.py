@@ -18,12 +18,14 @@ sys.meta_path.insert(0, Blocker())
 """
 
 NODE_IDS = {
+    "MannequinAlignmentPreview",
     "MannequinAttentionBackend",
     "MannequinDiffusersScheduler",
     "MannequinFaceEncoder",
     "MannequinFlowDetailTransfer",
     "MannequinFlowGuidedAttention",
     "MannequinFlowPreview",
+    "MannequinGuidancePreview",
     "MannequinGuidanceRescale",
     "MannequinHandPose",
     "MannequinHandRepair",
@@ -38,6 +40,10 @@ NODE_IDS = {
     "MannequinPasteCrop",
     "MannequinPersonConditioning",
     "MannequinPersonalizeFace",
+    "MannequinPoseCheck",
+    "MannequinPoseGuidance",
+    "MannequinPoseKeypoints",
+    "MannequinRecurrentPoseAligner",
     "MannequinReferenceEncoder",
     "MannequinRoutePreview",
     "MannequinSavePersonAdapter",

@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from mannequin.headless import folders, run_workflow
 from mannequin.headless.registry import registry
 from mannequin.hosts.adapters import write_adapter
+from mannequin.hosts.aligner import Aligner, AlignerNet, aligner_config, write_aligner
 from mannequin.hosts.face_finder import FaceFinder
 from mannequin.hosts.faces import FaceNet
 from mannequin.hosts.lending import layers
 from mannequin.hosts.routers import write_router
 from mannequin.lab.graph import api
-from mannequin.lab.training import inpaint_random
+from mannequin.lab.training import inpaint_random, pose_head_random
 from mannequin.lab.training.models import build
 from mannequin.lab.waiting_workflows import WAITING
 from mannequin.lab.workflows import ROOT
@@ -26,6 +27,7 @@ from mannequin.methods.pva import Projections
 
 MODEL, ADAPTER, FACE_MODEL = "random.safetensors", "random-pva.safetensors", "blind.safetensors"
 ROUTER = "random-moa.safetensors"
+ALIGNER, POSE_MODEL = "random-aligner.safetensors", "random-pose.safetensors"
 DIMENSION = 12  # of the random face network's vectors
 H, W = 64, 48
 
@@ -143,7 +145,48 @@ def router_file(nodes, inpaint_parts, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def random_files(model_folder, inpaint_model, face_model, adapter_file, router_file):
+def aligner_file(nodes, person_model, tmp_path_factory):
+    """An aligner with random weights for the random person model; Recurrent Pose Aligner lists
+    it.
+    """
+    torch.manual_seed(3)
+    model = person_model[0]
+    unet, widths = model.reference.unet, {}
+    for name, processor in unet.attn_processors.items():
+        if hasattr(processor, "where"):  # the cross-attentions of a person model are skipped
+            layer, _, _ = processor.where
+            attn = unet.get_submodule(name.removesuffix(".processor"))
+            widths[layer] = attn.to_q.weight.shape[1]
+    config = aligner_config(model.config, widths, hidden=8, width=8, embedding=8)
+    net = AlignerNet(**config["net"])
+    with torch.no_grad():
+        for p in net.parameters():
+            p += torch.randn_like(p) * 0.1
+    path = tmp_path_factory.mktemp("aligners") / ALIGNER
+    write_aligner(path, Aligner(config, net, {"random": True}))
+    folders.add_model_folder_path("mannequin_aligners", str(path.parent))
+    return path
+
+
+@pytest.fixture(scope="session")
+def pose_model_file(nodes, tmp_path_factory):
+    """A pose model with random weights; Pose Guidance and Pose Check list it."""
+    path = tmp_path_factory.mktemp("poses") / POSE_MODEL
+    pose_head_random.build(4, path)
+    folders.add_model_folder_path("mannequin_poses", str(path.parent))
+    return path
+
+
+@pytest.fixture(scope="session")
+def random_files(
+    model_folder,
+    inpaint_model,
+    face_model,
+    adapter_file,
+    router_file,
+    aligner_file,
+    pose_model_file,
+):
     """What the loaders of a workflow are given in place of the files that it names: {class:
     {input: value}}.
     """
@@ -153,6 +196,9 @@ def random_files(model_folder, inpaint_model, face_model, adapter_file, router_f
         "MannequinLoadPersonAdapter": {"adapter_name": adapter_file.name},
         "MannequinMoARouter": {"router": router_file.name},
         "MannequinFaceEncoder": {"face_model": face_model.name, "find_face": "whole picture"},
+        "MannequinRecurrentPoseAligner": {"aligner": aligner_file.name},
+        "MannequinPoseGuidance": {"pose_model": pose_model_file.name},
+        "MannequinPoseCheck": {"pose_model": pose_model_file.name},
     }
 
 

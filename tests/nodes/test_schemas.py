@@ -127,6 +127,51 @@ NODES = {
         ],
     ),
     "MannequinRoutePreview": ("image mask", ["routes", "image", "mode", "subject"]),
+    "MannequinPoseKeypoints": ("keypoints drawing", ["keypoint_json", "width", "height"]),
+    "MannequinRecurrentPoseAligner": (
+        "model alignment flow",
+        [
+            "model",
+            "reference",
+            "positive",
+            "aligner",
+            "iterations",
+            "strength",
+            "start_percent",
+            "end_percent",
+            "reference_run",
+            "record_flow",
+        ],
+    ),
+    "MannequinAlignmentPreview": ("image", ["alignment", "image", "reference"]),
+    "MannequinPoseGuidance": (
+        "model guidance",
+        [
+            "model",
+            "pose_model",
+            "target",
+            "person",
+            "scale",
+            "field_weight",
+            "keypoint_weight",
+            "start_percent",
+            "end_percent",
+        ],
+    ),
+    "MannequinGuidancePreview": ("image report", ["guidance", "image"]),
+    "MannequinPoseCheck": (
+        "overlay pck error table",
+        [
+            "image",
+            "target",
+            "person",
+            "threshold",
+            "confidence",
+            "measured",
+            "pose_model",
+            "vae",
+        ],
+    ),
 }
 OPTIONAL = {
     "MannequinHandPose": {"keypoints", "keypoint_json", "image"},
@@ -142,6 +187,7 @@ OPTIONAL = {
     "MannequinAttentionBackend": {"model"},
     "MannequinSubject": {"mask", "morph_into", "others"},
     "MannequinMoARouter": {"adapter"},
+    "MannequinPoseCheck": {"measured", "pose_model", "vae"},
 }
 DOCS = ROOT.parent / "web" / "docs"
 
