@@ -5,26 +5,33 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, PngImagePlugin
 from scipy.ndimage import binary_dilation
 
 from . import phrases
+from .body import load_body
+from .dress import dress
 from .estimator import degrade_dense_pose
 from .folder import save_png
 from .groups import HEIGHT, WIDTH, draw_scene, plan_scene
 from .masks import mask, repaint_area
 from .portraits import VERSION as PORTRAITS
 from .portraits import render_face, render_portraits
-from .recipe import VERSION, recipe_of
-from .render import Picture
-from .sets import PersonSet, render_in_other_outfit, render_set
+from .pose import sample_pose
+from .recipe import VERSION, Shot, recipe_of, stream
+from .render import Picture, take_picture
+from .sets import PersonSet, render_in_other_outfit, render_set, stage
+from .truth import joints_in_picture
 from .wardrobe import Outfit, recorded
 
 SPLIT = "heldout"
 POSE_TRANSFER = {"seed": 61, "person": 0, "second": 1, "target": 2}
+POSE_SHEET = {"seed": 61, "stream": 9, "poses": 9, "turn": 55.0}
 TRY_ON = {"seed": 47, "garment": 1, "target": 3, "worn_top_from_seed": 30}
 PORTRAIT = {"seed": 41, "picture": 0, "second": 1, "third": 2}
 OTHER = {"seed": 44, "picture": 1, "second": 5}
@@ -41,6 +48,62 @@ def estimated(dense_pose: np.ndarray) -> np.ndarray:
     return degrade_dense_pose(truth, torch.Generator().manual_seed(0))[0].numpy()
 
 
+def openpose(poses: np.ndarray, height: int, width: int) -> list[dict]:
+    """Poses [P, 18, 3] as OpenPose saves them, a frame for each. A joint that something hides is
+    half as sure as one that is seen; those outside of the picture are not known.
+    """
+    frames = []
+    for points in poses:
+        inside = ((points[:, :2] >= 0) & (points[:, :2] < (width, height))).all(1)
+        sure = np.where(points[:, 2] > 0, 1.0, 0.5) * inside
+        flat = np.concatenate([points[:, :2] * inside[:, None], sure[:, None]], 1).round(1)
+        people = [{"pose_keypoints_2d": flat.ravel().tolist()}]
+        frames.append({"people": people, "canvas_width": width, "canvas_height": height})
+    return frames
+
+
+def _save_json(path: Path, content: list[dict]) -> None:
+    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def nine_poses() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pose-transfer person in nine more poses, turned further than any that was trained on:
+    pictures and dense poses u8 [9, H, W, 3], joints f32 [9, 18, 3].
+    """
+    recipe, body = recipe_of(POSE_SHEET["seed"], SPLIT), load_body()
+    person = dress(body, recipe.people[0], recipe.outfits[0])
+    shots = []
+    for k in range(POSE_SHEET["poses"]):
+        rng = stream(SPLIT, POSE_SHEET["seed"], POSE_SHEET["stream"], k)
+        shot = Shot(sample_pose(rng, POSE_SHEET["turn"]), np.zeros(2), 1.06)
+        scene = stage(replace(recipe, shots=(shot,)), 0, person, 128, 96)
+        picture = take_picture(scene, (0, 0, 96, 128), 128, 96)
+        joints, _ = joints_in_picture(scene, picture.surface, (0, 0, 96, 128))
+        shots.append((picture.image, picture.dense_pose, joints))
+    return tuple(np.stack(one) for one in zip(*shots, strict=True))
+
+
+def _pose_sheet(out: Path) -> dict:
+    """Nine dense poses as the frames of one animated PNG, which Load Image gives as a batch."""
+    _, dense_poses, joints = nine_poses()
+    truth = torch.from_numpy(dense_poses)
+    frames = degrade_dense_pose(truth, torch.Generator().manual_seed(0)).numpy()
+    first, *more = (Image.fromarray(frame) for frame in frames)
+    first.save(
+        out / "person_a_nine_poses.png",
+        save_all=True,
+        append_images=more,
+        duration=600,
+        disposal=PngImagePlugin.Disposal.OP_NONE,
+        blend=PngImagePlugin.Blend.OP_SOURCE,
+    )
+    _save_json(out / "person_a_nine_poses.json", openpose(joints, 128, 96))
+    return {
+        "recipe": {"split": SPLIT, "version": VERSION, **POSE_SHEET},
+        "target_keypoints": joints.tolist(),
+    }
+
+
 def _pose_transfer(out: Path) -> tuple[dict, dict]:
     person = render_set(POSE_TRANSFER["seed"], SPLIT)
     first, second, target = (POSE_TRANSFER[k] for k in ("person", "second", "target"))
@@ -49,6 +112,9 @@ def _pose_transfer(out: Path) -> tuple[dict, dict]:
         save_png(out / f"{name}_dense_pose.png", estimated(person.dense_pose[k]))
     save_png(out / "person_a_target_pose.png", estimated(person.dense_pose[target]))
     save_png(out / "person_a_target.png", person.image[target])
+    _save_json(
+        out / "person_a_target_pose.json", openpose(person.keypoints[target : target + 1], 128, 96)
+    )
     arrays = _arrays(person, "pose_transfer", first, target)
     second_arrays = _arrays(person, "pose_transfer_second", second, target)
     return {**arrays, **second_arrays}, _facts(person, POSE_TRANSFER, first, target)
@@ -173,6 +239,7 @@ def write_examples(out: Path) -> None:
     for name, make in (("pose_transfer", _pose_transfer), ("try_on", _try_on)):
         more, facts[name] = make(out)
         arrays |= more
+    facts["pose_sheet"] = _pose_sheet(out)
     facts["inpaint_with_words"] = _portraits(out)
     facts["face_inpaint"] = _pair(out)
     facts["swap_subject"] = _scene(out)
