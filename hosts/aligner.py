@@ -31,6 +31,7 @@ ALIGNERS = weights.Kind(
 MODEL = ("dense_pose", "latent_channels", "downscale", "unet_encoder")
 SHARPNESS = 10.0  # of the first match, before training
 SURE = 2.0  # the first confidence's logit
+NEAR = 8.0  # cells: ways are told in this unit
 
 
 class Encoder(nn.Module):
@@ -68,8 +69,10 @@ class ConvGRU(nn.Module):
 class AlignerNet(nn.Module):
     """Where each place of the target's pose is in the source (our design, after RAFT).
 
-    The first flow is the soft match of all pairs, or "where it was" for places that have no match
-    (the background), as a gate decides. Every iteration, with the same weights: what lies around
+    Source and target poses are encoded alike, so that like places are alike before any training;
+    texture adds to it what an unknown pose cannot tell. The first flow is the soft match of all
+    pairs, or "where it was" for places that have no match (the background), as a gate decides.
+    Every iteration, with the same weights: what lies around
     the present flow in the match, the source's features fetched by it, and the flow itself go into
     a ConvGRU, whose state gives the residual flow and the confidence.
 
@@ -86,8 +89,8 @@ class AlignerNet(nn.Module):
         latent_channels: int,
         pose_channels: int,
         level: int = 0,
-        hidden: int = 48,
-        width: int = 48,
+        hidden: int = 32,
+        width: int = 32,
         embedding: int = 32,
         radius: int = 2,
         levels: int = 2,
@@ -96,11 +99,11 @@ class AlignerNet(nn.Module):
         super().__init__()
         self.level, self.radius, self.levels = level, radius, levels
         conv = operations.Conv2d
-        self.source = Encoder(latent_channels + pose_channels, width, operations)
-        self.target = Encoder(pose_channels, width, operations)
-        self.key = conv(width, embedding, 1)
-        self.query = conv(width, embedding, 1)
-        self.begin = conv(width, 2 * hidden + 1, 1)
+        self.pose = Encoder(pose_channels, width, operations)
+        self.texture = Encoder(latent_channels + pose_channels, width, operations)
+        self.match = conv(width + pose_channels, embedding, 1)
+        self.guess = conv(width, embedding, 1)
+        self.begin = conv(width + pose_channels, 2 * hidden + 1, 1)
         self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
         looked = levels * (2 * radius + 1) ** 2
         self.look = conv(looked + width + 6, hidden, 1)
@@ -110,7 +113,7 @@ class AlignerNet(nn.Module):
         self.leave = nn.ModuleDict(
             {_key(name): conv(hidden, wide, 1) for name, wide in layers.items()}
         )
-        for last in (self.change, *self.leave.values()):
+        for last in (self.guess, self.change, *self.leave.values()):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
@@ -122,33 +125,31 @@ class AlignerNet(nn.Module):
         """
         if iterations < 1:
             raise ValueError(f"Expected at least 1 iteration, got {iterations}.")
-        weight = self.sharpness
-        source = torch.cat([texture, source_pose], 1).to(weight)
-        source = self.source(F.adaptive_avg_pool2d(source, self._grid(source)))
-        target = target_pose.to(weight)
-        target = self.target(F.adaptive_avg_pool2d(target, self._grid(target)))
-        likeness = correlation(self.query(target), self.key(source))
+        texture, source_pose, target_pose = (
+            F.adaptive_avg_pool2d(x.to(self.sharpness), self._grid(x))
+            for x in (texture, source_pose, target_pose)
+        )
+        source = self.texture(torch.cat([texture, source_pose], 1))
+        known, target = (
+            torch.cat([self.pose(pose), pose], 1) for pose in (source_pose, target_pose)
+        )
+        likeness = correlation(self.match(target), self.match(known) + self.guess(source))
         h, w = target.shape[-2:]
         here = identity(h, w, target).expand(len(target), -1, -1, -1)
         cell = target.new_tensor([2 / w, 2 / h])
         match, sure = soft_match(likeness, self.sharpness.exp())
         match, sure = match.unflatten(1, (h, w)), sure.unflatten(1, (1, h, w))
-        widths = [self.gru.new.out_channels] * 2 + [1]
-        state, context, stays = self.begin(target).split(widths, 1)
+        hidden = self.gru.new.out_channels
+        state, context, stays = self.begin(target).split([hidden, hidden, 1], 1)
         state, context = state.tanh(), F.silu(context)
         start = torch.lerp(match, here, stays.sigmoid().movedim(1, -1))
         xy, flows, logits = start, [], []
         for _ in range(iterations):
             xy = xy.detach()
             ways = torch.cat([(xy - here) / cell, (match.detach() - xy) / cell], -1).movedim(-1, 1)
-            seen = [
-                look_up(likeness, xy, self.radius, self.levels),
-                moved(source, xy),
-                ways / 8,
-                sure,
-                stays,
-            ]
-            state = self.gru(state, torch.cat([F.silu(self.look(torch.cat(seen, 1))), context], 1))
+            near = look_up(likeness, xy, self.radius, self.levels)
+            seen = torch.cat([near, moved(source, xy), ways / NEAR, sure, stays], 1)
+            state = self.gru(state, torch.cat([F.silu(self.look(seen)), context], 1))
             change = self.change(F.silu(self.tell(state)))
             xy = xy + change[:, :2].movedim(1, -1) * cell
             flows.append(xy)

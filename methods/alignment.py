@@ -145,3 +145,14 @@ def warp_loss(xy: Tensor, source: Tensor, target: Tensor, mask: Tensor) -> Tenso
     """
     fine, _ = on_grid(xy, torch.ones_like(xy[..., 0]), tuple(target.shape[-2:]))
     return (mask * (target - moved(source, fine))).square().mean()
+
+
+def likely_visible(xy: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """How much the warped source looks like the target, exp(-d^2 / 0.08) with d the cell's mean
+    colour difference of pictures in -1..1: what the confidence learns where no true visibility is
+    known (our design). xy: [P, h, w, 2]; source, target: [P, 3, H, W]. Returns [P, h, w], 0..1.
+    """
+    grid = tuple(xy.shape[1:3])
+    fine, _ = on_grid(xy, torch.ones_like(xy[..., 0]), tuple(target.shape[-2:]))
+    far = (target - moved(source, fine)).abs().mean(1, keepdim=True)
+    return torch.exp(-F.adaptive_avg_pool2d(far, grid).square() / 0.08).squeeze(1)

@@ -123,10 +123,12 @@ class Aligned(Leffa):
         if iterations < 0:
             raise ValueError(f"The aligner's iterations must be >= 0, got {iterations}.")
         source_pose = reference.dense_pose if source_pose is None else source_pose
-        if source_pose.shape[1] != reference.count:
+        wanted = (reference.count, *reference.latents.shape[-2:])
+        if (source_pose.shape[1], *source_pose.shape[-2:]) != wanted:
             raise ValueError(
-                f"Expected a dense pose for each of {reference.count} reference(s); got "
-                f"{source_pose.shape[1]}."
+                f"Expected a source pose for each of {wanted[0]} reference(s) on their grid of "
+                f"{wanted[2]}x{wanted[1]}; got {source_pose.shape[1]} on "
+                f"{source_pose.shape[4]}x{source_pose.shape[3]}."
             )
         if source_pose.shape[2] != target_pose.shape[1]:
             raise ValueError(
