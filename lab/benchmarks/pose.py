@@ -10,7 +10,7 @@ imperfect finder's joints, as users have them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,18 @@ class Measured:
         return round(float(getattr(self, name)[rows].nanmean()), 4)
 
 
-def measure(judge: PointNet, pictures: Tensor, held: PosePairs, rows: Sequence[int]) -> Measured:
-    """Pictures [B, H, W, 3] of the pairs `rows`."""
+def measure(
+    judge: PointNet,
+    pictures: Tensor,
+    held: PosePairs,
+    rows: Sequence[int],
+    find: Callable[[PointNet, Tensor], Tensor] = points_of,
+) -> Measured:
+    """Pictures [B, H, W, 3] of the pairs `rows`; find: how the judge finds joints [B, 18, 3]."""
     height, width = pictures.shape[1:3]
     which = list(rows)
     target, source = held.target_points[which], held.source_points[which]
-    found = points_of(judge, pictures)
+    found = find(judge, pictures)
     truth, label = held.pairs.target[which], held.pairs.label[which]
     clothes, person = garment(label), label > 0
     each = [slice(i, i + 1) for i in range(len(which))]

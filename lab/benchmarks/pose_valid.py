@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...methods.pose_field import BONES, PoseField, assemble
+from ...methods.pose_field import PoseField, assemble
 from .heldout import SPACING
 from .pose_measures import auc
 from .pose_pairs import joints_of
@@ -51,24 +51,21 @@ def broken(field: PoseField, points: Tensor, scale: float, g: torch.Generator) -
 
 
 def apart(field: PoseField, poses: Tensor, others: Tensor) -> Tensor:
-    """Root mean square difference of the known bones, in torsos of `others`, [B]."""
-    _, known, torso = field.vectors(others)
-    mine, theirs = (_spans(x) * known.unsqueeze(-1) for x in (poses, others))
-    square = ((mine - theirs) / torso[:, None, None]).square().sum(-1)
+    """Root mean square difference of the known bones, each pose in torsos of its own, [B]: neither
+    place nor size counts, as for the field.
+    """
+    (mine, _, _), (theirs, known, _) = field.vectors(poses), field.vectors(others)
+    square = (mine - theirs).square().sum(-1) * known
     return (square.sum(1) / known.sum(1).clamp_min(1)).sqrt()
 
 
 def limb_error(field: PoseField, poses: Tensor, valid: Tensor) -> Tensor:
-    """How far the known bones are from their length in the valid pose, in torsos, the mean, [B]."""
-    _, known, torso = field.vectors(valid)
-    lengths = [_spans(x).norm(dim=-1) for x in (poses, valid)]
-    off = (lengths[0] - lengths[1]).abs() / torso.unsqueeze(-1) * known
+    """How far the known bones are from their length in the valid pose, each in torsos of its own
+    pose, the mean, [B].
+    """
+    (mine, _, _), (theirs, known, _) = field.vectors(poses), field.vectors(valid)
+    off = (mine.norm(dim=-1) - theirs.norm(dim=-1)).abs() * known
     return off.sum(1) / known.sum(1).clamp_min(1)
-
-
-def _spans(points: Tensor) -> Tensor:
-    starts, ends = ([bone[end] for bone in BONES] for end in (0, 1))
-    return points[:, ends, :2] - points[:, starts, :2]
 
 
 @torch.no_grad()
