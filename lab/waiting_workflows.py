@@ -5,6 +5,7 @@ from .inpaint_workflows import INPAINT_WORKFLOWS
 from .moa_controlnet_workflow import moa_with_controlnet
 from .moa_swap_workflow import swap_subject
 from .moa_workflows import MOA_WORKFLOWS
+from .pose_workflows import POSE_WORKFLOWS
 
 WAITING = (
     *INPAINT_WORKFLOWS,
@@ -12,4 +13,5 @@ WAITING = (
     *MOA_WORKFLOWS,
     swap_subject,
     moa_with_controlnet,
+    *POSE_WORKFLOWS,
 )

@@ -28,6 +28,9 @@ FILES = {
     "Encode first person": ("face_model", r"mannequin-tiny-face\.safetensors"),
     "Encode second person": ("face_model", r"mannequin-tiny-face\.safetensors"),
     "MoA router": ("router", r"mannequin-tiny-moa\.safetensors"),
+    "Recurrent pose aligner": ("aligner", r"mannequin-tiny-aligner\.safetensors"),
+    "Pose guidance": ("pose_model", r"mannequin-tiny-pose\.safetensors"),
+    "Pose check": ("pose_model", r"mannequin-tiny-pose\.safetensors"),
 }
 
 DOWNLOADS = {
