@@ -273,8 +273,8 @@ def pose_sheet() -> Workflow:
         f"""## Pose sheet
 
 One person in nine poses, in one batch, with alignment and guidance.
-{PEOPLE}**Load target pose**: an animated PNG, whose frames are the dense poses of the batch, or single
-pictures joined by Batch Images. As many frames in *Target keypoints*.
+{PEOPLE}**Load target pose**: an animated PNG, whose frames are the dense poses of the batch, or
+single pictures joined by Batch Images. As many frames in *Target keypoints*.
 {JOINTS}{DENSE_POSES}
 **Then** press Run. *Pose check* draws the nine results with the joints that were asked for.
 {MINIATURE}""",

@@ -33,10 +33,10 @@ def prompt_for(prompt_of, random_files):
 def test_a_pose_transfer_is_aligned(prompt_for, tmp_path):
     prompt = prompt_for("pose_transfer_aligned")
     result = run_workflow(prompt, {"Sample.steps": 2}, tmp_path)
-    assert [path.name for path in result.images] == [
+    assert {path.name for path in result.images} == {
         "pose_transfer_aligned_00001_.png",
         "pose_transfer_aligned_detail_00001_.png",
-    ]
+    }
     assert output(result, prompt, "Decode").shape == (1, 128, 96, 3)
     assert output(result, prompt, "Alignment preview").shape == (1, 512, 4 * 192, 3)
 
