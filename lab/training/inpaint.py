@@ -25,6 +25,7 @@ from ..people.groups import HEIGHT, WIDTH
 from ..people.portrait_shards import write_portraits
 from .inpaint_code import CODE, load_code, reconstruction
 from .inpaint_data import DOMAINS, Batch, Pool
+from .inpaint_features import FaceFeatures
 from .loop import Schedule, Trainer
 from .models import LATENT_CHANNELS, PERSON_WEIGHTS, VAE
 from .parallel import launch, rank
@@ -38,7 +39,7 @@ STEPS, DECAY, RATE = 28_000, 0.1, 4e-4
 WIDTHS = (48, 96, 128)
 SHARES = {"body": 0.1, "face": 0.58, "hand": 0.12, "scene": 0.2}
 COUNTS = {"body": 4, "face": 12, "hand": 12, "scene": 6}
-NOISE = Recipe(pure_noise=0.06, noise_mean=-0.4)
+NOISE = Recipe(pure_noise=0.06, noise_mean=0.6)  # latents are large: much is still seen at 700
 FLOOR = 0.05  # of the noise share in the loss weight: the smaller, the more detail counts
 OUTSIDE = 0.15
 REFRESH = 250  # steps between looks for new shards
@@ -95,7 +96,9 @@ def draw_domain(g: torch.Generator) -> str:
 
 
 class InpaintLoss:
-    """Squared error of x0, weighted 1 / (1 - alpha + FLOOR) and mostly inside the mask."""
+    """Squared error of x0, weighted 1 / (1 - alpha + FLOOR) and mostly inside the mask; and, where
+    `features` are given, what a face network makes of the difference.
+    """
 
     def __init__(
         self,
@@ -104,9 +107,10 @@ class InpaintLoss:
         text: TextEncoder,
         vae: PatchAutoencoder,
         pools: dict[str, Pool],
+        features: FaceFeatures | None = None,
     ) -> None:
         self.unet, self.tokenizer, self.text = unet, tokenizer, text
-        self.vae, self.pools = vae, pools
+        self.vae, self.pools, self.features = vae, pools, features
         self.schedule = NoiseSchedule()
 
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
@@ -114,11 +118,12 @@ class InpaintLoss:
             for pool in self.pools.values():
                 pool.refresh()
         domain = draw_domain(g)
-        loss = self.of(self.pools[domain].draw(COUNTS[domain], g), g)
-        return {"total": loss}
+        terms = self.of(self.pools[domain].draw(COUNTS[domain], g), g)
+        total = torch.stack(list(terms.values())).sum()
+        return {"total": total, **{name: term.detach() for name, term in terms.items()}}
 
-    def of(self, batch: Batch, g: torch.Generator, t: Tensor | None = None) -> Tensor:
-        """The loss of one batch; t [B] timesteps, drawn when not given."""
+    def of(self, batch: Batch, g: torch.Generator, t: Tensor | None = None) -> dict[str, Tensor]:
+        """The terms of one batch's loss, "noise" first; t [B] timesteps, drawn when not given."""
         with torch.no_grad():
             target = self.vae.encode(batch.picture)
             seen = concat(self.vae, batch.picture, batch.region)
@@ -131,23 +136,26 @@ class InpaintLoss:
         out = self.unet(torch.cat([noisy, seen], 1), t, words, return_dict=False)[0]
         weight = OUTSIDE + seen[:, :1]
         error = (out - target).square() * weight / (1 - a + FLOOR)
-        return error.sum() / weight.sum() / target.shape[1]
+        terms = {"noise": error.sum() / weight.sum() / target.shape[1]}
+        return terms | (self.features(out, target, seen[:, :1], g) if self.features else {})
 
 
 @torch.inference_mode()
 def heldout_loss(loss: InpaintLoss, pools: dict[str, Pool], count: int = 64) -> dict[str, float]:
-    """Loss on held-out pictures per domain and noise level (timesteps 999, 700, 350), and at 999
-    with the prompts of other pictures: what the text is worth."""
+    """Squared error on held-out pictures per domain and noise level (timesteps 999, 700, 350), and
+    at 999 with the prompts of other pictures: what the text is worth.
+    """
     out = {}
     for domain, pool in pools.items():
         g = torch.Generator().manual_seed(7)
         batch = pool.draw(count, g)
         for t in (999, 700, 350):
             times = torch.full((count,), t)
-            value = loss.of(batch, torch.Generator().manual_seed(8), times)
+            value = loss.of(batch, torch.Generator().manual_seed(8), times)["noise"]
             out[f"{domain}_{t}"] = round(float(value), 4)
         batch.prompts = batch.prompts[1:] + batch.prompts[:1]
-        value = loss.of(batch, torch.Generator().manual_seed(8), torch.full((count,), 999))
+        times = torch.full((count,), 999)
+        value = loss.of(batch, torch.Generator().manual_seed(8), times)["noise"]
         out[f"{domain}_999_other_text"] = round(float(value), 4)
     return out
 
@@ -166,12 +174,13 @@ def make_trainer(
     pools: dict[str, Pool],
     checkpoint: Path,
     schedule: Schedule,
+    features: FaceFeatures | None = None,
 ) -> tuple[Trainer, InpaintLoss]:
     """The trainer of UNet and text encoder, and its loss; resumes when the checkpoint exists."""
     torch.manual_seed(SEED)
     unet, tokenizer, text = make_inpaint(config)
     trainer = Trainer({"unet": unet, "text": text}, schedule, checkpoint, SEED, every=180.0)
-    return trainer, InpaintLoss(unet, tokenizer, text, vae, pools)
+    return trainer, InpaintLoss(unet, tokenizer, text, vae, pools, features)
 
 
 def export(trainer: Trainer, vae: PatchAutoencoder, config: dict[str, Any], out: Path) -> None:
@@ -223,7 +232,8 @@ def run(work: Path, out: Path, steps: int) -> None:
         print(json.dumps({"autoencoder": reconstruction(vae, unseen)}), flush=True)
     config = inpaint_config()
     schedule = Schedule(steps, rate=RATE, decay=DECAY, ema=0.9995)
-    trainer, loss = make_trainer(config, vae, pools, work / "inpaint.safetensors", schedule)
+    checkpoint, features = work / "inpaint.safetensors", FaceFeatures.load(vae)
+    trainer, loss = make_trainer(config, vae, pools, checkpoint, schedule, features)
     trainer.run(loss)
     if rank() > 0:
         return

@@ -26,8 +26,10 @@ from ...methods.person_adapter import WORD, PersonAdapter
 from ...methods.personalize import TEMPLATE, Base, stratified
 from ...methods.pva import PVA
 from ..people.portraits import FACES
+from .autoencoder import shipped
 from .inpaint import FLOOR, OUTSIDE
 from .inpaint_data import FACE, HAIR, Pool, box_of, free_form, grow
+from .inpaint_features import FaceFeatures
 from .loop import Schedule, Trainer
 from .models import PERSON_WEIGHTS
 from .pva_learned import Learned, adapter_of
@@ -101,8 +103,16 @@ def draw_references(
 class PVALoss:
     """The base's own loss with the branch in place; timesteps in strata, a share of pure noise."""
 
-    def __init__(self, base: Base, learned: Learned, pool: Pool, vectors: Tensor) -> None:
+    def __init__(
+        self,
+        base: Base,
+        learned: Learned,
+        pool: Pool,
+        vectors: Tensor,
+        features: FaceFeatures | None = None,
+    ) -> None:
         self.base, self.learned, self.pool, self.vectors = base, learned, pool, vectors
+        self.features = features
 
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=g)))
@@ -129,7 +139,10 @@ class PVALoss:
         weight = OUTSIDE + seen[:, :1]
         noise = (sigma.square() / (1 + sigma.square())).view(-1, 1, 1, 1)
         error = (out - x0).square() * weight / (noise + FLOOR)
-        return {"total": error.sum() / weight.sum() / x0.shape[1]}
+        terms = {"noise": error.sum() / weight.sum() / x0.shape[1]}
+        terms |= self.features(out, x0, seen[:, :1], g) if self.features else {}
+        total = torch.stack(list(terms.values())).sum()
+        return {"total": total, **{name: term.detach() for name, term in terms.items()}}
 
 
 def caption(said: str, rng: np.random.Generator) -> str:
@@ -140,7 +153,13 @@ def caption(said: str, rng: np.random.Generator) -> str:
 
 
 def train(
-    base: Base, word: Tensor, net: FaceNet, pool: Pool, checkpoint: Path, steps: int
+    base: Base,
+    word: Tensor,
+    net: FaceNet,
+    pool: Pool,
+    checkpoint: Path,
+    steps: int,
+    features: FaceFeatures | None = None,
 ) -> tuple[Trainer, Learned]:
     """Trains or resumes; returns trainer and what it trained. word: the embedding that the word
     starts at.
@@ -150,7 +169,7 @@ def train(
     learned = Learned(base.layers, vectors.shape[-1], word)
     schedule = Schedule(steps, rate=RATE, decay=DECAY)
     trainer = Trainer({"pva": learned}, schedule, checkpoint, SEED, every=120.0)
-    trainer.run(PVALoss(base, learned, pool, vectors))
+    trainer.run(PVALoss(base, learned, pool, vectors, features))
     return trainer, learned
 
 
@@ -188,6 +207,8 @@ def run(work: Path, base: Path, faces: Path, out: Path, steps: int) -> None:
     pool = Pool("face", work / "portraits")
     model, clip, vae = host.load_inpaint_model(base)
     word = clip.encoder.embed.weight[clip.tokenizer.index[WORD]]
+    checkpoint, net = work / "pva.safetensors", load_face_net(faces)
+    features = FaceFeatures(net, shipped(base))
     with lend(host, model, clip, vae) as lent:
-        trained = train(lent, word, load_face_net(faces), pool, work / "pva.safetensors", steps)
+        trained = train(lent, word, net, pool, checkpoint, steps, features)
     export(*trained, out)

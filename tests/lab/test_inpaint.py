@@ -1,8 +1,11 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
 
 pytest.importorskip("anny")
 
@@ -24,8 +27,11 @@ from mannequin.lab.training.inpaint import (
     make_trainer,
 )
 from mannequin.lab.training.inpaint_data import DOMAINS, Batch, Pool, box_of, grow, paint_region
+from mannequin.lab.training.inpaint_features import FaceFeatures
 from mannequin.lab.training.loop import Schedule
 from mannequin.lab.training.vocabulary import TEXT
+
+ROOT = Path(__file__).parents[2]
 
 
 def facts(k: int) -> dict:
@@ -192,6 +198,31 @@ def test_an_interrupted_training_ends_like_an_unbroken_one(tmp_path, config):
     torch.manual_seed(1)
     fresh = make_inpaint(config)[0].state_dict()
     assert not torch.equal(whole["unet"]["conv_in.weight"], fresh["conv_in.weight"])
+
+
+def test_features_count_what_is_painted_and_faces_without_eyes(tmp_path):
+    vae = inpaint_code.load_code(tmp_path, pools(), steps=1)
+    features, g = FaceFeatures.load(vae), torch.Generator()
+    portrait = Image.open(ROOT / "workflows" / "inputs" / "portrait_a.png").convert("RGB")
+    x = torch.from_numpy(np.array(portrait)).movedim(-1, 0)[None] / 127.5 - 1
+    target, mask = vae.encode(x), torch.ones(1, 1, 16, 16)
+
+    def measure(out, mask=mask, seed=0):
+        return features(out, target, mask, g.manual_seed(seed))
+
+    assert all(value == 0 for value in measure(target).values())
+    inside = torch.zeros_like(mask)
+    inside[..., 4:12] = 1
+    elsewhere = torch.where(inside > 0, target, target + 1)
+    assert all(value == 0 for value in measure(elsewhere, inside).values())
+    blurred = F.avg_pool2d(F.pad(x, (4,) * 4, mode="replicate"), 9, 1)
+    brighter = x + (blurred - x).square().mean().sqrt()
+    for seed in range(4):  # on and off the tone curve
+        flat, light = (measure(vae.encode(one), seed=seed) for one in (blurred, brighter))
+        assert flat["features"] > 1.2 * light["features"]
+    out = target.clone().requires_grad_()
+    sum(measure(out + 0.1).values()).backward()
+    assert out.grad.isfinite().all() and out.grad.any()
 
 
 def test_text_reaches_the_picture_and_is_trained(config):
