@@ -15,3 +15,4 @@ for mode in "colour wheel" arrows "warped reference" confidence; do
 done
 "$bin/python" -m mannequin.lab.help_pictures "$out"
 "$bin/python" -m mannequin.lab.help_pictures_faces
+"$bin/python" -m mannequin.lab.help_pictures_poses

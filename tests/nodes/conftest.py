@@ -18,6 +18,7 @@ from mannequin.hosts.lending import layers
 from mannequin.hosts.routers import write_router
 from mannequin.lab.graph import api
 from mannequin.lab.training import inpaint_random, pose_head_random
+from mannequin.lab.training.aligner import layers_of
 from mannequin.lab.training.models import build
 from mannequin.lab.waiting_workflows import WAITING
 from mannequin.lab.workflows import ROOT
@@ -150,14 +151,8 @@ def aligner_file(nodes, person_model, tmp_path_factory):
     it.
     """
     torch.manual_seed(3)
-    model = person_model[0]
-    unet, widths = model.reference.unet, {}
-    for name, processor in unet.attn_processors.items():
-        if hasattr(processor, "where"):  # the cross-attentions of a person model are skipped
-            layer, _, _ = processor.where
-            attn = unet.get_submodule(name.removesuffix(".processor"))
-            widths[layer] = attn.to_q.weight.shape[1]
-    config = aligner_config(model.config, widths, hidden=8, width=8, embedding=8)
+    model, small = person_model[0], {"hidden": 8, "width": 8, "embedding": 8}
+    config = aligner_config(model.config, layers_of(model), **small)
     net = AlignerNet(**config["net"])
     with torch.no_grad():
         for p in net.parameters():
