@@ -220,13 +220,7 @@ def pose_guidance() -> Workflow:
             attention(REFERENCE),
             guide(("Flow-guided attention", "model")),
             *painted((GUIDANCE, "model")),
-            {
-                RESULTS: [
-                    guidance_preview(),
-                    check(),
-                    save("Save result", DECODED, "pose_guidance"),
-                ]
-            },
+            {RESULTS: [guidance_preview(), check(), save("Save result", DECODED, "pose_guidance")]},
         ],
         f"""## Pose guidance
 
