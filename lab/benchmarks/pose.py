@@ -19,26 +19,28 @@ import torch
 from torch import Tensor
 
 from ...methods.pose_guidance import GuidanceReport
+from ..training.aligner import WEIGHTS as ALIGNER
 from ..training.hand_detector import MEASURES, PointNet, error_of, load_points, points_of
+from ..training.pose_head import WEIGHTS as POSE
+from ..training.tiny import WEIGHTS as PERSON
 from . import pose_painting as painting
 from . import pose_valid as valid
 from .groups import ATTRIBUTES
 from .metrics import garment, psnr, ssim
-from .pose_measures import leakage, reduction
+from .pose_measures import leakage, reduction, turning_point
 from .pose_painting import ITERATIONS, SCALE, PosePainter, Way
 from .pose_pairs import PosePairs, pose_pairs
 from .pose_plots import curves_picture, field_picture
 from .pose_sheet import sheet
 from .pose_table import table
 
-WEIGHTS = Path(__file__).parents[2] / "weights"
 FILES = {
-    WEIGHTS / "mannequin-tiny.safetensors": "mannequin train tiny",
-    WEIGHTS / "aligners" / "mannequin-tiny-aligner.safetensors": "mannequin train aligner",
-    WEIGHTS / "poses" / "mannequin-tiny-pose.safetensors": "mannequin train pose-head",
+    PERSON: "mannequin train tiny",
+    ALIGNER: "mannequin train aligner",
+    POSE: "mannequin train pose-head",
     MEASURES / "body-points.safetensors": "mannequin train hand-detector --kind body",
 }
-PAIRS, SOUGHT = 72, 12  # as they come, and of each kind that is chosen because it is hard
+PAIRS, SOUGHT = 60, 12  # as they come, and of each kind that is chosen because it is hard
 EVERY = 3  # curves are measured on every third pair
 
 
@@ -264,7 +266,7 @@ def run(seed: int, out: Path, pairs: int | None = None, plan: Plan = Plan()) -> 
     """Renders, paints, measures; writes `out` (JSON), a table, a sheet of pictures (.jpg), and
     plots (_curves.png, _field.png).
 
-    pairs: how many pairs as they come, for a quick look; a sixth as many of each hard kind is
+    pairs: how many pairs as they come, for a quick look; a fifth as many of each hard kind is
     sought. Raises FileNotFoundError for weights that are not there yet.
     """
     missing = [f"{path} (made by `{made}`)" for path, made in FILES.items() if not path.is_file()]
@@ -287,6 +289,8 @@ def run(seed: int, out: Path, pairs: int | None = None, plan: Plan = Plan()) -> 
     figures |= valid.rank(field, poses, seed) | valid.mended(walk)
     figures |= guided(bench.reports["", plan.ways[""]])
     figures |= {"curves": curves(bench), "groups": groups(bench)}
+    for name in ("iterations", "scale"):
+        figures[f"turning_{name}"] = turning_point(figures["curves"][name], name)
     written = {"seed": seed, "pairs": count, **figures}
     out.write_text(json.dumps(written, indent=1))
     out.with_suffix(".md").write_text(table(written), encoding="utf-8")

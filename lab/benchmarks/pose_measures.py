@@ -4,6 +4,8 @@ All definitions are ours; points are the true ones of `lab/people`, [B, 18, 3] i
 where a point is in the picture and nothing else stands before it, or what a judge has found.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from ...methods.pose_maps import BODY
 MOVED = 0.08  # shares of the picture's height: a point that moved less says nothing of leakage
 TURNED = 0.47  # shoulders over trunk; half of the people that face us have more than 0.56
 HIDDEN = 0.125  # share of the points in the picture that something covers
+WORSE, LOST = 0.05, 0.01  # a twentieth more keypoint error, or so much less garment SSIM
 NECK = BODY.names.index("neck")
 SIDES = tuple(
     tuple(BODY.names.index(f"{side} {joint}") for joint in ("shoulder", "wrist", "hip"))
@@ -112,3 +115,21 @@ def reduction(
     low, high = (1 - a / b).quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
     mean = both.mean(1).clamp_min(1e-12)
     return float(1 - mean[0] / mean[1]), low, high
+
+
+def turning_point(points: Sequence[Mapping[str, float]], name: str) -> tuple[float, float | None]:
+    """Of a curve's points, each with "kp_error", "garment_ssim" and its place `name`: the place of
+    least error, and the first beyond it where over-correction shows, by WORSE or LOST; None where
+    it does not show as far as was measured.
+    """
+    best = min(points, key=lambda point: point["kp_error"])
+    over = [
+        point[name]
+        for point in points
+        if point[name] > best[name]
+        and (
+            point["kp_error"] > (1 + WORSE) * best["kp_error"]
+            or point["garment_ssim"] < best["garment_ssim"] - LOST
+        )
+    ]
+    return best[name], min(over, default=None)

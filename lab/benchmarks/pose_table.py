@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .pose_measures import HIDDEN, MOVED, TURNED
+from .pose_measures import HIDDEN, LOST, MOVED, TURNED, WORSE
 from .pose_painting import CFG, ITERATIONS, SCALE
 from .pose_pairs import FINDER_ERROR
 from .pose_valid import BROKEN, MENDED, WALK
@@ -142,7 +142,16 @@ def _curves(f: Mapping[str, Any]) -> str:
     rows = [tuple(name.replace("_", " ") for name in ("curve", *names))]
     for curve, points in f["curves"].items():
         rows += [(curve.replace("_", " "), *(point[name] for name in names)) for point in points]
-    return "On every third pair, imperfectly told:\n\n" + _grid(*rows)
+    said = []
+    for name, what in (("iterations", "of the aligner's iterations"), ("scale", "of guidance")):
+        best, over = f[f"turning_{name}"]
+        beyond = "not seen as far as measured" if over is None else f"from {over:g} on"
+        said.append(f"{what} {best:g} is best, over-correction {beyond}")
+    return (
+        f"On every third pair, imperfectly told; {'; '.join(said)} (it counts as over-correction "
+        f"where the keypoint error is {WORSE:.0%} above its least or garment SSIM {LOST:g} below "
+        f"that there). Defaults: {ITERATIONS} and {SCALE:g}.\n\n{_grid(*rows)}"
+    )
 
 
 def _groups(f: Mapping[str, Any]) -> str:

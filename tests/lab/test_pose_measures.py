@@ -14,6 +14,7 @@ from mannequin.lab.benchmarks.pose_measures import (
     leakage,
     reduction,
     turned,
+    turning_point,
 )
 from mannequin.methods.pose_maps import BODY
 
@@ -144,3 +145,20 @@ def test_a_reduction_comes_with_the_interval_of_its_pairs():
     mean, low, high = reduction(torch.rand(200, generator=g), plain)
     assert low < mean < high and high - low < 0.2
     assert all(math.isnan(x) for x in reduction(plain * torch.nan, plain))
+
+
+def curve(*pairs):
+    return [
+        {"scale": float(k), "kp_error": error, "garment_ssim": similar}
+        for k, (error, similar) in enumerate(pairs)
+    ]
+
+
+def test_over_correction_shows_in_the_error_or_in_the_clothes():
+    falling = curve((0.3, 0.5), (0.2, 0.5), (0.1, 0.5))
+    assert turning_point(falling, "scale") == (2, None)
+    assert turning_point(curve((0.3, 0.5), (0.1, 0.5), (0.102, 0.5)), "scale") == (1, None)
+    assert turning_point(curve((0.3, 0.5), (0.1, 0.5), (0.11, 0.5)), "scale") == (1, 2)
+    blurred = curve((0.3, 0.5), (0.1, 0.5), (0.101, 0.5), (0.101, 0.48))
+    assert turning_point(blurred, "scale") == (1, 3)
+    assert turning_point(curve((0.1, 0.5), (0.2, 0.5), (0.3, 0.5)), "scale") == (0, 1)
