@@ -29,7 +29,9 @@ ALIGNERS = weights.Kind(
     {"family": (FAMILY,)},
 )
 MODEL = ("dense_pose", "latent_channels", "downscale", "unet_encoder")
-SHARPNESS = 10.0  # of the first match, before training
+SHARPNESS = 40.0  # of the first match, before training
+STILL = 4.0  # the gate's first logit where there is no pose, and less than none where there is
+SLIGHT = 0.1  # how much of what is compared is not the poses themselves, before training
 SURE = 2.0  # the first confidence's logit
 NEAR = 8.0  # cells: ways are told in this unit
 
@@ -69,18 +71,18 @@ class ConvGRU(nn.Module):
 class AlignerNet(nn.Module):
     """Where each place of the target's pose is in the source (our design, after RAFT).
 
-    Source and target poses are encoded alike, so that like places are alike before any training;
-    texture adds to it what an unknown pose cannot tell. The first flow is the soft match of all
-    pairs, or "where it was" for places that have no match (the background), as a gate decides.
-    Every iteration, with the same weights: what lies around
-    the present flow in the match, the source's features fetched by it, and the flow itself go into
-    a ConvGRU, whose state gives the residual flow and the confidence.
+    Compared are the dense poses themselves and, beside them, what training finds in them, in source
+    and target alike, and in the source's texture, which an unknown pose leaves to guess from. The
+    first flow is the soft match of all pairs, or "where it was" for places without a pose (the
+    background), as a gate decides. Every iteration, with the same weights: what lies around the
+    present flow in the match, the source's features fetched by it, and the flow itself go into a
+    ConvGRU, whose state gives the residual flow and the confidence.
 
     layers: {layer: width} of the model's reference features. latent_channels, pose_channels: of
     texture and dense poses. level: the grid that it works on is 2^level times coarser than the
     target's latent. hidden, width, embedding: channels of the state, of the encoders, and of what
-    is compared. radius, levels: of the look-up. operations: where the layers come from, PyTorch or
-    the host.
+    is compared beside the poses. radius, levels: of the look-up. operations: where the layers come
+    from, PyTorch or the host.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class AlignerNet(nn.Module):
         conv = operations.Conv2d
         self.pose = Encoder(pose_channels, width, operations)
         self.texture = Encoder(latent_channels + pose_channels, width, operations)
-        self.match = conv(width + pose_channels, embedding, 1)
+        self.match = conv(width, embedding, 1)
         self.guess = conv(width, embedding, 1)
         self.begin = conv(width + pose_channels, 2 * hidden + 1, 1)
         self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
@@ -116,6 +118,8 @@ class AlignerNet(nn.Module):
         for last in (self.guess, self.change, *self.leave.values()):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+        with torch.no_grad():
+            self.match.weight *= SLIGHT
 
     def forward(
         self, texture: Tensor, source_pose: Tensor, target_pose: Tensor, iterations: int
@@ -130,17 +134,21 @@ class AlignerNet(nn.Module):
             for x in (texture, source_pose, target_pose)
         )
         source = self.texture(torch.cat([texture, source_pose], 1))
-        known, target = (
-            torch.cat([self.pose(pose), pose], 1) for pose in (source_pose, target_pose)
+        known, target = self.pose(source_pose), self.pose(target_pose)
+        likeness = correlation(
+            torch.cat([target_pose, self.match(target)], 1),
+            torch.cat([source_pose, self.match(known) + self.guess(source)], 1),
         )
-        likeness = correlation(self.match(target), self.match(known) + self.guess(source))
         h, w = target.shape[-2:]
         here = identity(h, w, target).expand(len(target), -1, -1, -1)
         cell = target.new_tensor([2 / w, 2 / h])
         match, sure = soft_match(likeness, self.sharpness.exp())
         match, sure = match.unflatten(1, (h, w)), sure.unflatten(1, (1, h, w))
         hidden = self.gru.new.out_channels
-        state, context, stays = self.begin(target).split([hidden, hidden, 1], 1)
+        begun = self.begin(torch.cat([target, target_pose], 1))
+        state, context, stays = begun.split([hidden, hidden, 1], 1)
+        posed = target_pose.norm(dim=1, keepdim=True).clamp_max(1)
+        stays = stays + STILL * (1 - 2 * posed)
         state, context = state.tanh(), F.silu(context)
         start = torch.lerp(match, here, stays.sigmoid().movedim(1, -1))
         xy, flows, logits = start, [], []

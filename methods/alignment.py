@@ -40,9 +40,10 @@ class Alignment:
 
 def correlation(target: Tensor, source: Tensor) -> Tensor:
     """Likeness of all pairs [P, N, h', w']: embeddings [P, E, h, w], N = h * w, and [P, E, h', w'],
-    each normalised, so that 1 is the same and -1 the opposite.
+    each normalised, so that 1 is the same and -1 the opposite; what is shorter than 0.1 is next to
+    nothing and like nothing.
     """
-    target, source = F.normalize(target, dim=1), F.normalize(source, dim=1)
+    target, source = (F.normalize(x, dim=1, eps=0.1) for x in (target, source))
     return torch.einsum("pen,pehw->pnhw", target.flatten(2), source)
 
 

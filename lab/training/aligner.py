@@ -39,7 +39,7 @@ from .tiny import WEIGHTS as PERSON_WEIGHTS
 
 SEED = 8
 STEPS, DECAY, RATE = 3000, 0.3, 1e-3
-ALONE = 0.7  # the part of the steps that trains the flow alone
+ALONE = 0.6  # the part of the steps that trains the flow alone
 BATCHES = (10, 6)  # rows of a step with the flow alone, and through the generator
 LARGEST_K = 4
 WEIGHTS = PERSON_WEIGHTS.parent / "aligners" / "mannequin-tiny-aligner.safetensors"
