@@ -65,7 +65,12 @@ def _headline(f: Mapping[str, Any]) -> str:
         for way, answer in WAYS.items():
             if f"kp_error{told}{way}" in f:
                 rows.append((title, answer, *(f[f"{name}{told}{way}"] for name in names)))
-    lines = [_grid(*rows), "", "Both against plain, with the 95% interval over pairs:", ""]
+    lines = [
+        _grid(*rows),
+        "",
+        "Reduction, both against plain (95% interval over pairs; below 0 it grew):",
+        "",
+    ]
     for told, title in TOLD.items():
         shares = {
             title: f[f"{key}{told}"]
