@@ -19,6 +19,7 @@ from .dress import dress
 from .estimator import degrade_dense_pose
 from .folder import save_png
 from .groups import HEIGHT, WIDTH, draw_scene, plan_scene
+from .hand_examples import HANDS, render_hands
 from .masks import mask, repaint_area
 from .portraits import VERSION as PORTRAITS
 from .portraits import render_face, render_portraits
@@ -48,17 +49,26 @@ def estimated(dense_pose: np.ndarray) -> np.ndarray:
     return degrade_dense_pose(truth, torch.Generator().manual_seed(0))[0].numpy()
 
 
-def openpose(poses: np.ndarray, height: int, width: int) -> list[dict]:
-    """Poses [P, 18, 3] as OpenPose saves them, a frame for each. A joint that something hides is
-    half as sure as one that is seen; those outside of the picture are not known.
+def openpose(
+    poses: np.ndarray, height: int, width: int, hands: np.ndarray | None = None
+) -> list[dict]:
+    """Poses [P, 18, 3], and hands [P, 2, 21, 3] (left, right), as OpenPose saves them, a frame for
+    each. A joint that something hides is half as sure as one that is seen; those outside of the
+    picture are not known.
     """
-    frames = []
-    for points in poses:
+
+    def told(points: np.ndarray) -> list[float]:
         inside = ((points[:, :2] >= 0) & (points[:, :2] < (width, height))).all(1)
         sure = np.where(points[:, 2] > 0, 1.0, 0.5) * inside
         flat = np.concatenate([points[:, :2] * inside[:, None], sure[:, None]], 1).round(1)
-        people = [{"pose_keypoints_2d": flat.ravel().tolist()}]
-        frames.append({"people": people, "canvas_width": width, "canvas_height": height})
+        return flat.ravel().tolist()
+
+    frames = []
+    for number, points in enumerate(poses):
+        person = {"pose_keypoints_2d": told(points)}
+        for k, side in enumerate(() if hands is None else ("left", "right")):
+            person[f"hand_{side}_keypoints_2d"] = told(hands[number, k])
+        frames.append({"people": [person], "canvas_width": width, "canvas_height": height})
     return frames
 
 
@@ -206,6 +216,28 @@ def _scene(out: Path) -> dict:
     }
 
 
+def _hands(out: Path) -> dict:
+    """A person with both hands before the body, in two sizes, the larger one with hands that want
+    repair; where both hands are, and a mask that covers top, arms and hands.
+    """
+    made = render_hands(SPLIT)
+    save_png(out / "person_c.png", made.small.image)
+    save_png(out / "person_c_dense_pose.png", estimated(made.small.dense_pose))
+    save_png(out / "person_c_arms_mask.png", made.over_the_hands)
+    save_png(out / "person_c_broken_hands.png", made.broken)
+    save_png(out / "person_c_target.png", made.large.image)
+    size = made.broken.shape[:2]
+    _save_json(out / "person_c_hands.json", openpose(made.joints[None], *size, made.hands[None]))
+    return {
+        "recipe": {"split": SPLIT, "version": VERSION, **HANDS},
+        "attributes": made.facts,
+        "caption": made.prompt,
+        "skin": made.skin,
+        "target_keypoints": made.joints.tolist(),
+        "target_hands": made.hands.tolist(),
+    }
+
+
 def _arrays(person: PersonSet, name: str, source: int, target: int) -> dict[str, np.ndarray]:
     pair = person.pairs.tolist().index([source, target])
     return {
@@ -243,6 +275,7 @@ def write_examples(out: Path) -> None:
     facts["inpaint_with_words"] = _portraits(out)
     facts["face_inpaint"] = _pair(out)
     facts["swap_subject"] = _scene(out)
+    facts["hands"] = _hands(out)
     np.savez_compressed(out / "truth.npz", **arrays)
     (out / "truth.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
