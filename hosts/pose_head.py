@@ -7,6 +7,7 @@ predicted clean latent itself, so that a gradient reaches it without decoding a 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,7 +28,7 @@ POSES = weights.Kind(
     "Pose Guidance",
     "models/mannequin/poses",
     ("head", "field"),
-    ("family", "families", "head", "field"),
+    ("family", "families", "latent_scale", "head", "field"),
     {"family": ("mannequin-pose",)},
 )
 BATCH = 64
@@ -96,7 +97,8 @@ class KeypointHead(nn.Module):
 @dataclass(frozen=True)
 class PoseModel:
     """head, field: float32, on the CPU, not to be trained. config: "families", the models whose
-    latents the head reads (as in their own files), and the two networks' shapes.
+    latents the head reads (as in their own files), "latent_scale", by which these multiply what
+    their VAE gives, and the two networks' shapes.
     """
 
     config: dict[str, Any]
@@ -111,25 +113,29 @@ class PoseModel:
         family, families = model.get("family"), self.config["families"]
         own = self.config["head"]
         same = all(model.get(key) == own[key] for key in ("latent_channels", "downscale"))
-        if family not in families or not same:
+        scale, wanted = model.get("latent_scale", math.nan), self.config["latent_scale"]
+        if family not in families or not same or not math.isclose(scale, wanted, rel_tol=1e-5):
             raise ValueError(
                 f"This pose model reads latents of {' or '.join(families)} "
-                f"({own['latent_channels']} channels, {own['downscale']} pixels along a cell); got "
-                f"a model of {family or 'another family'} ({model.get('latent_channels')} channels,"
-                f" {model.get('downscale')} pixels). Choose a pose model that was trained for this "
-                "model, or leave Pose Guidance out."
+                f"({own['latent_channels']} channels, {own['downscale']} pixels along a cell, "
+                f"scale {wanted:g}); got a model of {family or 'another family'} "
+                f"({model.get('latent_channels')} channels, {model.get('downscale')} pixels, scale "
+                f"{scale:g}). Choose a pose model that was trained for this model, or leave Pose "
+                "Guidance out."
             )
 
     @torch.no_grad()
     def measure(self, latents: Tensor) -> Tensor:
-        """Points [B, 18, 3] of latents [B, C, h, w], in the model's own scale, in pixels."""
+        """Points [B, 18, 3], in pixels, of latents [B, C, h, w] as the model's VAE gives them.
+        Raises ValueError for another number of channels.
+        """
         channels = self.config["head"]["latent_channels"]
         if latents.ndim != 4 or latents.shape[1] != channels:
             raise ValueError(
                 f"Expected latents of {channels} channels; got {list(latents.shape)}. Use the VAE "
                 f"of {' or '.join(self.config['families'])}."
             )
-        parts = latents.detach().float().cpu().split(BATCH)
+        parts = (latents.detach().float().cpu() * self.config["latent_scale"]).split(BATCH)
         return torch.cat([self.head(part) for part in parts])
 
 
@@ -148,7 +154,8 @@ def write_pose_model(
 ) -> None:
     """Writes `head.*` and `field.*` in half precision, atomically.
 
-    config: "families" (whose latents), "head" and "field" (arguments of the networks).
+    config: "families" (whose latents), "latent_scale" (of these), "head" and "field" (arguments of
+    the networks).
     """
     path = Path(path)
     tensors = {

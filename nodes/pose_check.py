@@ -137,7 +137,7 @@ def _measure(image, pose_model, vae, confidence):
     """Points [B, 18, 3] in pixels of the pictures, 0 as confidence where it is lower."""
     network = read_pose_model(model_files.path(model_files.POSES, pose_model))
     latents = vae.encode(image)
-    points = network.measure(latents * network.config.get("latent_scale", 1.0))
+    points = network.measure(latents)
     cells = torch.tensor([latents.shape[-1], latents.shape[-2]]) * network.head.downscale
     margin = (torch.tensor([image.shape[2], image.shape[1]]) - cells) // 2  # cropped by the VAE
     sure = points[..., 2:] * (points[..., 2:] >= confidence)

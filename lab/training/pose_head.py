@@ -124,7 +124,7 @@ def run(
     unseen = work / f"pose-head-x0-heldout-{UNSEEN_PREDICTED}.safetensors"
     other = predictions(unseen, model, vae, work / "heldout", UNSEEN_PREDICTED, SEED)
     torch.manual_seed(SEED)
-    config = pose_config()
+    config = {**pose_config(), "latent_scale": scale}
     head = KeypointHead(**config["head"])
     marks = ("" if wear else "-unworn") + ("" if own else "-unpredicted")
     checkpoint = work / FILE.replace(".", f"{marks}.")

@@ -12,12 +12,17 @@ FAMILIES = ("mannequin-tiny",)
 
 
 def pose_config(narrow: bool = False) -> dict:
-    """The configuration of `mannequin-tiny-pose`, or a narrow one."""
+    """The configuration of `mannequin-tiny-pose`, or a narrow one; latents stay as they are."""
     head = {"latent_channels": LATENT_CHANNELS, "downscale": VAE["patch"]}
     shape = {"code": 4, "inner": 8, "width": 16} if narrow else {}
     widths = (16, 16) if narrow else (48, 64, 96)
     full = {"code": 8, "inner": 24, "width": 192} | shape
-    return {"families": list(FAMILIES), "head": {**head, "widths": list(widths)}, "field": full}
+    return {
+        "families": list(FAMILIES),
+        "latent_scale": 1.0,
+        "head": {**head, "widths": list(widths)},
+        "field": full,
+    }
 
 
 def build(seed: int, path: Path) -> Path:

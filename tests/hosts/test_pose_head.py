@@ -1,6 +1,7 @@
 """The head's coordinates, the file of head and field, and guidance through the embedded engine."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -52,6 +53,13 @@ def test_any_grid_is_read_inside_the_picture_and_pictures_do_not_mix(model, grid
     torch.testing.assert_close(model.measure(z[1:2])[0], points[1])
 
 
+def test_what_the_vae_gives_is_measured_in_the_models_scale(model):
+    halved = replace(model, config={**model.config, "latent_scale": 0.5})
+    z = torch.randn(1, 12, 8, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(halved.measure(2 * z), model.measure(z))
+    assert not torch.allclose(halved.measure(z), model.measure(z), atol=1e-3)
+
+
 def test_a_file_written_is_read_again(path, model):
     again = read_pose_model(path)
     for mine, other in ((model.head, again.head), (model.field, again.field)):
@@ -69,6 +77,8 @@ def test_a_model_of_other_latents_is_told(model):
         model.check(plain)
     with pytest.raises(ValueError, match="mannequin-tiny-inpaint"):
         model.check({**models.person_config(), "family": "mannequin-tiny-inpaint"})
+    with pytest.raises(ValueError, match=r"cell, scale 1\).*4 pixels, scale 0\.5\)"):
+        model.check(models.person_config(latent_scale=0.5))
     with pytest.raises(ValueError, match=r"12 channels; got \[1, 4, 8, 6\]"):
         model.measure(torch.zeros(1, 4, 8, 6))
 
@@ -84,6 +94,10 @@ def test_files_that_are_none_are_told(path, tmp_path):
     config = {"family": "mannequin-pose", **pose_head_random.pose_config(narrow=True)}
     save_file(tensors, other, {"mannequin": json.dumps(config)})
     with pytest.raises(ValueError, match="do not fit their configuration"):
+        read_pose_model(other)
+    old = {key: value for key, value in config.items() if key != "latent_scale"}
+    save_file(tensors, other, {"mannequin": json.dumps(old)})
+    with pytest.raises(ValueError, match="latent_scale"):
         read_pose_model(other)
     save_file(tensors, other, {"mannequin": json.dumps({**config, "family": "x"})})
     with pytest.raises(ValueError, match="family is 'mannequin-pose'; got 'x'"):
