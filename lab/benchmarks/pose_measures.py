@@ -1,4 +1,4 @@
-"""What is measured of a pose: how much of the source's is left, which cases are hard, and ranks.
+"""What is measured of a pose: how much of the source's is left, and which cases are hard.
 
 All definitions are ours; points are the true ones of `lab/people`, [B, 18, 3] in pixels, with 1
 where a point is in the picture and nothing else stands before it, or what a judge has found.
@@ -90,12 +90,6 @@ def hard_cases(points: Tensor, height: int, width: int) -> dict[str, Tensor]:
         "turned body": turned(points),
         "occlusion": hidden_share(points, height, width) >= HIDDEN,
     }
-
-
-def auc(low: Tensor, high: Tensor) -> float:
-    """The chance that one of `high` is above one of `low`, both [.]; equal ones count half."""
-    apart = high.flatten().unsqueeze(1) - low.flatten()
-    return float((apart > 0).double().mean() + (apart == 0).double().mean() / 2)
 
 
 def reduction(

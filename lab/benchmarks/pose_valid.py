@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ...methods.pose_field import PoseField, assemble
+from ..training.pose_field import auc
 from .heldout import SPACING
-from .pose_measures import auc
 from .pose_pairs import joints_of
 
 FIRST = 80_000  # seeds of their own

@@ -116,6 +116,8 @@ def test_the_area_under_the_curve():
     assert auc(torch.tensor([2.0, 3.0]), torch.tensor([0.0, 1.0])) == 0
     assert auc(torch.tensor([1.0, 1.0]), torch.tensor([1.0])) == 0.5
     assert auc(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 2.0])) == 5 / 8
+    low, high = torch.tensor([2.0, 0.0, 1.0]), torch.tensor([3.0, 1.5])
+    assert auc(low, high) == pytest.approx(5 / 6) and auc(high, low) == pytest.approx(1 / 6)
 
 
 def test_usual_lengths_make_a_torso_of_one(poses):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mannequin.lab.benchmarks.pose_measures import (
-    auc,
     crossed,
     hard_cases,
     hidden_share,
@@ -126,14 +125,6 @@ def test_the_hidden_share_is_of_points_in_the_picture():
     assert float(hidden_share(points, HEIGHT, WIDTH)) == pytest.approx(2 / 14)
     reasons = hard_cases(points, HEIGHT, WIDTH)
     assert [name for name, rows in reasons.items() if rows.any()] == ["occlusion"]
-
-
-def test_auc_is_the_chance_of_being_above():
-    low, high = torch.tensor([0.0, 1, 2]), torch.tensor([1.5, 3])
-    assert auc(low, high) == pytest.approx(5 / 6)
-    assert auc(high, low) == pytest.approx(1 / 6)
-    assert auc(low, low) == 0.5
-    assert auc(low, low + 5) == 1
 
 
 def test_a_reduction_comes_with_the_interval_of_its_pairs():
