@@ -4,7 +4,7 @@ would have told of them: the truth, what imperfect finders give, or a dense pose
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,11 +18,11 @@ from ..people.dress import dress
 from ..people.estimator import degrade_dense_pose
 from ..people.pose import skin
 from ..people.recipe import recipe_of
-from ..people.render import take_picture
+from ..people.render import see_surface, take_picture
 from ..people.sets import stage
 from ..people.truth import flow_between, joints_in_picture
 from .heldout import SPACING, SPLIT, Pairs
-from .pose_measures import crossed, hard_cases, inside, turned
+from .pose_measures import HIDDEN, crossed, hard_cases, hidden_share, inside, turned
 
 HEIGHT, WIDTH = 128, 96
 SOUGHT, PATIENCE = 50_000, 10_000  # where searches begin, how many people one may look at
@@ -113,13 +113,19 @@ def _known(points: Tensor, known: Tensor) -> Tensor:
 
 
 def pose_pairs(seed: int, count: int, sought: int) -> PosePairs:
-    """`count` held-out pairs, the very ones of `render_pairs`, then `sought` with crossed arms and
-    as many with a turned body. The seed fixes everything.
+    """`count` held-out pairs, the very ones of `render_pairs`, then `sought` with crossed arms, as
+    many with a turned body, and as many of whose points something covers HIDDEN. The seed fixes
+    everything.
     """
     g = torch.Generator().manual_seed(seed)
     wanted = [(seed * SPACING + i, 0, 1) for i in range(count)]
-    for k, is_hard in enumerate((lambda p: crossed(p, HEIGHT, WIDTH), turned)):
-        found = _search(seed * SPACING + SOUGHT + k * PATIENCE, is_hard)
+    kinds = (
+        (joints_of, lambda p: crossed(p, HEIGHT, WIDTH)),
+        (joints_of, turned),
+        (seen_joints_of, lambda p: hidden_share(p, HEIGHT, WIDTH) >= HIDDEN),
+    )
+    for k, (look, is_hard) in enumerate(kinds):
+        found = _search(seed * SPACING + SOUGHT + k * PATIENCE, look, is_hard)
         wanted += [next(found) for _ in range(sought)]
     rows: dict[str, list[Tensor]] = {}
     for number, source, target in wanted:
@@ -182,12 +188,28 @@ def joints_of(seed: int) -> Tensor:
     return torch.cat([points, there.float().unsqueeze(-1)], -1)
 
 
-def _search(first: int, is_hard: Any) -> Iterator[tuple[int, int, int]]:
+def seen_joints_of(seed: int) -> Tensor:
+    """`joints_of` with 1 only where nothing else stands before the joint: rays are cast, so it
+    takes longer.
+    """
+    recipe, body = recipe_of(seed, SPLIT), load_body()
+    person = dress(body, recipe.people[0], recipe.outfits[0])
+    whole, poses = (0, 0, WIDTH, HEIGHT), []
+    for k in range(OWN):
+        scene = stage(recipe, k, person, HEIGHT, WIDTH)
+        surface = see_surface(scene, whole, HEIGHT, WIDTH)
+        poses.append(joints_in_picture(scene, surface, whole)[0])
+    return torch.from_numpy(np.stack(poses))
+
+
+def _search(
+    first: int, look: Callable[[int], Tensor], is_hard: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[int, int, int]]:
     """Seed, source and target of people from `first` on, one pair a person, whose target pose
-    is_hard(points [B, 18, 3]) and whose source pose is not.
+    is_hard(points [B, 18, 3]) and whose source pose is not. look: a seed's points.
     """
     for seed in range(first, first + PATIENCE):
-        hard = is_hard(joints_of(seed))
+        hard = is_hard(look(seed))
         if hard.any() and not hard.all():
             yield seed, int((~hard).nonzero()[0, 0]), int(hard.nonzero()[0, 0])
     raise ValueError(f"No further hard pose among {PATIENCE} people; ask for fewer.")

@@ -53,7 +53,9 @@ def _about(f: Mapping[str, Any]) -> str:
         f"the source's (1), the mean over joints that are more than {MOVED:.0%} of the height "
         "apart. On the true pictures themselves the measuring network finds "
         f"{f['kp_error_real']:.4f} and {f['leakage_real']:.3f}: nothing can be told below. "
-        f"Imperfect joints are {FINDER_ERROR:g} pixel off, covered ones are not told."
+        f"Imperfect joints are {FINDER_ERROR:g} pixel off, covered ones are not told. "
+        "Only guidance is told joints: plain reference attention and the aligner see the dense "
+        "poses alone, so part of what guidance and both gain is that they know more."
     )
 
 

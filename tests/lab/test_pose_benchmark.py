@@ -80,6 +80,7 @@ def test_it_runs_whole(files, held, tmp_path, monkeypatch):
     assert [point["scale"] for point in curves["scale"]] == [0, 1]
     assert figures["guidance_mib"] < 0.5 * figures["through_generator_mib"]
     text = (tmp_path / "new" / "pose.md").read_text(encoding="utf-8")
+    assert "Only guidance is told joints" in text
     assert f"| both | {figures['kp_error']} | {figures['leakage']} |" in text
     assert {path.name for path in (tmp_path / "new").iterdir()} == {
         *("pose.json", "pose.md", "pose.jpg", "pose_curves.png", "pose_field.png")

@@ -7,7 +7,13 @@ pytest.importorskip("anny")
 pytest.importorskip("embreex")
 
 from mannequin.lab.benchmarks.heldout import render_pairs
-from mannequin.lab.benchmarks.pose_pairs import HEIGHT, WIDTH, joints_of, pose_pairs
+from mannequin.lab.benchmarks.pose_pairs import (
+    HEIGHT,
+    WIDTH,
+    joints_of,
+    pose_pairs,
+    seen_joints_of,
+)
 from mannequin.lab.people import render_set
 from mannequin.lab.people.body import HAND_L, UPPER_ARM_L
 
@@ -25,7 +31,7 @@ def parts(pose):
 
 def test_drawn_pairs_are_those_of_the_other_benchmarks(held):
     usual = render_pairs(3, 2)
-    assert held.drawn == 2 and len(held) == len(held.people) == 4
+    assert held.drawn == 2 and len(held) == len(held.people) == 5
     for name in ("source", "target", "label", "visible"):
         assert torch.equal(getattr(held.pairs, name)[:2], getattr(usual, name))
     told = held.found(0)
@@ -39,11 +45,13 @@ def test_joints_are_those_of_the_rendered_set(held):
     assert torch.equal(held.source_points[0], truth[0])
     assert torch.equal(held.target_points[0], truth[1])
     torch.testing.assert_close(joints_of(300_000)[..., :2], truth[:3, :, :2], atol=1e-3, rtol=0)
+    assert torch.equal(seen_joints_of(300_000), truth[:3])
 
 
 def test_sought_pairs_are_as_hard_as_was_asked(held):
     assert held.hard["crossed arms"][2] and held.hard["turned body"][3]
-    assert len({str(person) for person in held.people}) == 4
+    assert held.hard["occlusion"][4]
+    assert len({str(person) for person in held.people}) == 5
 
 
 def test_an_imperfect_finder_is_a_pixel_off_and_does_not_see_through_things(held):
