@@ -130,9 +130,9 @@ def read(
     to which they are scaled. confidence: points below it are not known. Raises ValueError for what
     is none of these.
     """
-    frames = _frames(given)
+    each = frames(given)
     hands, bodies = [], []
-    for number, one in enumerate(frames):
+    for number, one in enumerate(each):
         size = [one.get(key) or n for key, n in zip(CANVAS, (width, height), strict=True)]
         told = _told(one)
         people = [p.get("pose_keypoints_2d") for p in one.get("people") or ()]
@@ -146,13 +146,14 @@ def read(
                 hands.append(Hand(placed, left, number, window))
         placed = [_placed(points, scale, confidence) for points in figures]
         bodies.append(torch.stack(placed) if placed else torch.zeros(0, len(BODY.names), 3))
-    return HandPoses(tuple(hands), height, width, max(len(frames), 1), tuple(bodies))
+    return HandPoses(tuple(hands), height, width, max(len(each), 1), tuple(bodies))
 
 
 CANVAS = ("canvas_width", "canvas_height")
 
 
-def _frames(given: Any) -> list[Mapping[str, Any]]:
+def frames(given: Any) -> list[Mapping[str, Any]]:
+    """The frames of what `read` reads, one for each picture. Raises ValueError for what is none."""
     if isinstance(given, str):
         try:
             given = json.loads(given)
@@ -161,16 +162,16 @@ def _frames(given: Any) -> list[Mapping[str, Any]]:
                 f"Expected keypoints as JSON; this text is none ({error}). Paste what a pose "
                 "finder saved, or connect its POSE_KEYPOINT output instead."
             ) from error
-    frames = [given] if isinstance(given, Mapping) else given
-    good = isinstance(frames, Sequence) and all(
-        isinstance(one, Mapping) and ("people" in one or "hands" in one) for one in frames
+    each = [given] if isinstance(given, Mapping) else given
+    good = isinstance(each, Sequence) and all(
+        isinstance(one, Mapping) and ("people" in one or "hands" in one) for one in each
     )
     if not good:
         raise ValueError(
             'Expected frames with "people" (POSE_KEYPOINT, OpenPose) or "hands"; got '
             f"{str(given)[:60]!r}. Connect DWPose's or OpenPose's keypoints."
         )
-    return list(frames)
+    return list(each)
 
 
 def _told(frame: Mapping[str, Any]) -> list[tuple[bool, Sequence[Any]]]:

@@ -116,8 +116,8 @@ def chosen(bodies: Sequence[Tensor], count: int, person: int = 1, what: str = "t
     """
     if len(bodies) not in (1, count):
         raise ValueError(
-            f"Expected keypoints of 1 or {count} picture(s) as the {what}; got {len(bodies)}. Give "
-            "one pose for all pictures, or one for each."
+            f"Expected keypoints of {'1' if count == 1 else f'1 or {count}'} picture(s) as the "
+            f"{what}; got {len(bodies)}. Give one pose for all pictures, or one for each."
         )
     for number, one in enumerate(bodies, 1):
         if len(one) < person:

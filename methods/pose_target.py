@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .hand_pose import NORMALISED
+from .hand_pose import CANVAS, NORMALISED, frames
 from .pose_check import chosen, people
 from .pose_guidance import GuidanceReport, PoseGuidance
 from .site import Step
@@ -22,8 +22,8 @@ def shares(given: Any, person: int = 1) -> Tensor:
     `hand_pose.read`), fewer people, and for pixels of a canvas whose size is not told.
     """
     bodies = people(given, 1, 1)
-    poses = chosen(bodies, len(bodies), person)
-    sized = not isinstance(given, list) or all(one.get("canvas_width") for one in given)
+    poses = chosen(bodies, len(bodies) or 1, person)
+    sized = all(one.get(side) for one in frames(given) for side in CANVAS)
     known = poses[poses[..., 2] > 0, :2]
     if not sized and len(known) and float(known.abs().max()) > NORMALISED:
         raise ValueError(

@@ -1,7 +1,5 @@
 """Pose Keypoints: keypoints as text, for whoever has no pose finder at hand."""
 
-import json
-
 from comfy_api.latest import io
 
 from ..methods import hand_pose
@@ -59,8 +57,9 @@ class PoseKeypoints(io.ComfyNode):
     @classmethod
     def execute(cls, keypoint_json, width, height):
         poses = hand_pose.read(keypoint_json, height, width)
-        frames = json.loads(keypoint_json)
-        frames = [frames] if isinstance(frames, dict) else frames
         canvas = {"people": [], "canvas_width": width, "canvas_height": height}
-        named = [{**canvas, **{k: v for k, v in one.items() if v is not None}} for one in frames]
+        named = [
+            {**canvas, **{k: v for k, v in one.items() if v is not None}}
+            for one in hand_pose.frames(keypoint_json)
+        ]
         return io.NodeOutput(named, poses.drawing())

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mannequin.methods import pose_check, pose_view
+from mannequin.methods import pose_check, pose_target, pose_view
 
 H, W = 128, 96
 
@@ -123,6 +123,18 @@ def test_another_skeleton_is_refused():
 def test_keypoints_of_another_canvas_are_scaled():
     half = frame(figure() * torch.tensor([0.5, 0.5, 1]), canvas_width=W / 2, canvas_height=H / 2)
     torch.testing.assert_close(pose_check.people([half], H, W)[0][0], figure())
+
+
+def test_a_target_in_pixels_names_its_canvas_in_every_form():
+    share = figure() / torch.tensor([W, H, 1])
+    bare = {"people": frame(figure())["people"]}
+    for named in (frame(figure()), json.dumps([frame(figure())]), [frame(share)]):
+        torch.testing.assert_close(pose_target.shares(named)[0], share)
+    for given in ([bare], bare, json.dumps(bare), [{**bare, "canvas_width": W}]):
+        with pytest.raises(ValueError, match="name their canvas"):
+            pose_target.shares(given)
+    with pytest.raises(ValueError, match=r"of 1 picture\(s\) as the target; got 0"):
+        pose_target.shares([])
 
 
 def test_the_overlay_shows_both_poses_and_what_is_far():
