@@ -29,12 +29,13 @@ def sheet(record: AlignmentRecord, image: Tensor, references: Tensor) -> Tensor:
     scale = max(1, math.ceil(TILE / min(image.shape[1:3])))
     size = tuple(n * scale for n in image.shape[1:3])
     moved, sure = record.pictures(references, size)
-    if moved.shape[1] not in (1, len(image)):
+    if len(image) % moved.shape[1]:
         raise ValueError(
             f"The alignment belongs to {moved.shape[1]} picture(s); got {len(image)}. Connect the "
             "result of the sampling run that used the aligner."
         )
-    moved, sure = (x.expand(-1, len(image), *x.shape[2:]) for x in (moved, sure))
+    which = torch.arange(len(image)) % moved.shape[1]
+    moved, sure = moved[:, which], sure[:, which]
     result = F.interpolate(image.movedim(-1, 1), size, mode="nearest").movedim(1, -1)
     rows = []
     for r, reference in enumerate(references):
@@ -42,7 +43,8 @@ def sheet(record: AlignmentRecord, image: Tensor, references: Tensor) -> Tensor:
         above, below = [_named(plain, "source")], [_named(result, "result")]
         for k, (picture, confidence) in enumerate(zip(moved[:, :, r], sure[:, :, r], strict=True)):
             above.append(_named(picture, f"{k + 1}"))
-            below.append(_named(heat(confidence), f"{float(confidence.mean()):.2f}"))
+            each = [_named(heat(one), f"{float(one.mean()):.2f}") for one in confidence.split(1)]
+            below.append(torch.cat(each))
         rows += [torch.cat(above, 2), torch.cat(below, 2)]
     return torch.cat(rows, 1).clamp(0, 1)
 

@@ -96,8 +96,9 @@ class Aligned(Leffa):
 
     net: see `Network`. source_pose: [S or 1, R, D, h, w]; None takes the reference's own.
     target_pose: [S or 1, D, h', w'], at the size of the latent that is sampled; one for each
-    picture, or one for all. iterations: K >= 0; 0 is Leffa, bit for bit. strength, start, end,
-    observer, once: as Leffa's. record: filled once per run.
+    picture, or one for all; a batch that holds each of S several times takes them in turn.
+    iterations: K >= 0; 0 is Leffa, bit for bit. strength, start, end, observer, once: as Leffa's.
+    record: filled once per run.
 
     The flow does not depend on the noise level: the network runs once per sampling run, on the CPU
     or wherever its weights are. Several references are aligned each on its own. Unconditional rows
@@ -183,8 +184,9 @@ class Aligned(Leffa):
 
     def _features(self, rows: tuple[bool, ...], run: Callable[[Tensor], Features]) -> Features:
         """Leffa's, with the tokens of the rows that see the references aligned."""
-        bank, takes = super()._features(rows, run), self._takes(rows)
-        if not self.iterations or not takes:
+        bank = super()._features(rows, run)
+        takes = self._takes(rows) if self.iterations else {}
+        if not takes:
             return bank
         shown, count, logs = list(takes), self.reference.count, {}
         for layer, tokens in bank.items():
@@ -203,7 +205,7 @@ class Aligned(Leffa):
 
     def _takes(self, rows: tuple[bool, ...]) -> dict[int, int]:
         """{row that sees the references: the alignment it takes}; the rows of a prompt are the
-        pictures in their order.
+        pictures in their order, once or several times (a repeated latent, a combined prompt).
         """
         number, out = {True: 0, False: 0}, {}
         for i, conditional in enumerate(rows):
@@ -211,7 +213,7 @@ class Aligned(Leffa):
                 out[i] = number[conditional] % self.sets
             number[conditional] += 1
         pictures = max(number.values()) if self.reference.shown_to_all else number[True]
-        if out and self.sets not in (1, pictures):
+        if out and pictures % self.sets:
             raise ValueError(
                 f"{self.sets} target poses for a batch of {pictures}: expected 1 or {pictures}. "
                 "Give one pose for all pictures, or one for each."

@@ -14,7 +14,9 @@ from mannequin.methods.alignment import (
     soft_match,
     warp_loss,
 )
+from mannequin.methods.alignment_view import sheet
 from mannequin.methods.flow import identity
+from mannequin.methods.reposedm import AlignmentRecord
 
 H, W = 4, 6
 
@@ -102,3 +104,18 @@ def test_without_truth_the_pictures_teach_the_flow_and_the_confidence():
     assert warp_loss(right, source, goal + 1, mask * 0) == 0
     assert likely_visible(right, source, goal).min() > 0.99
     assert likely_visible(right, source, goal + 1).max() < 0.01
+
+
+def test_each_picture_of_a_batch_has_a_sheet_of_its_own():
+    g = torch.Generator().manual_seed(5)
+    flow = identity(H, W, torch.zeros(())).expand(1, 2, 1, H, W, 2)
+    sure = torch.tensor([0.2, 0.9]).view(1, 2, 1, 1, 1).expand(1, 2, 1, H, W)
+    images, source = torch.rand(2, 16, 24, 3, generator=g), torch.rand(1, 16, 24, 3, generator=g)
+    record = AlignmentRecord(flow, sure)
+    both = sheet(record, images, source)
+    for k in (slice(0, 1), slice(1, 2)):
+        alone = sheet(AlignmentRecord(flow[:, k], sure[:, k]), images[k], source)
+        assert torch.equal(both[k], alone)
+    assert torch.equal(sheet(record, torch.cat([images, images]), source), torch.cat([both, both]))
+    with pytest.raises(ValueError, match=r"belongs to 2 picture\(s\); got 3"):
+        sheet(record, torch.cat([images, images[:1]]), source)

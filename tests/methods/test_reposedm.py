@@ -187,6 +187,16 @@ def test_one_reference_serves_a_batch_of_target_poses():
         prepared(method, (True, True))
 
 
+def test_a_batch_that_repeats_the_poses_takes_them_in_turn():
+    class Telling(Net):
+        def residual(self, hidden, layer):
+            return hidden[:, :1].expand(-1, C + D, -1, -1)
+
+    method = Aligned(reference(), Telling(), None, target(2))
+    bank = prepared(method, (True,) * 4 + (False,) * 4)[LAYER]
+    assert torch.equal(bank[:2], bank[2:4]) and not torch.equal(bank[0], bank[1])
+
+
 def test_the_flow_is_found_once_per_run():
     net = Net(1.0)
     record = AlignmentRecord()
