@@ -71,7 +71,7 @@ class GuidanceReport:
                 for name in ("keypoint_error", "field", "change")
             )
             marks = [name for name in ("clipped", "skipped") if any(getattr(o, name) for o in own)]
-            line = f"{index:4d} {own[0].sigma:7.2f} {_percent(off):>12} {_number(far):>7}"
+            line = f"{index + 1:4d} {own[0].sigma:7.2f} {_percent(off):>12} {_number(far):>7}"
             lines.append(f"{line} {_number(change):>8} {' '.join(marks)}".rstrip())
         clipped, skipped = (
             sum(getattr(o, name) for o in self.steps) for name in ("clipped", "skipped")

@@ -45,7 +45,7 @@ def test_guidance_is_reported_and_the_result_is_checked(prompt_for, tmp_path):
     prompt = prompt_for("pose_guidance")
     result = run_workflow(prompt, {"Sample.steps": 3}, tmp_path)
     lines = output(result, prompt, "Guidance preview", 1).splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["0", "1", "2"]
+    assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
     overlay, pck, error, table = (output(result, prompt, "Pose check", k) for k in range(4))
     assert overlay.shape == (1, 768, 576, 3) and 0 <= pck <= 1
     assert error > 0 or error != error  # random weights may be sure of no point
