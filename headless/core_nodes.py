@@ -170,6 +170,22 @@ class ImageCompositeMasked(ComfyNode):
         return NodeOutput(out)
 
 
+class InvertMask(ComfyNode):
+    @classmethod
+    def define_schema(cls) -> Schema:
+        return Schema(
+            node_id="InvertMask",
+            display_name="InvertMask",
+            category="mask",
+            inputs=[Mask.Input("mask")],
+            outputs=[Mask.Output(display_name="MASK")],
+        )
+
+    @classmethod
+    def execute(cls, mask: Tensor) -> NodeOutput:
+        return NodeOutput(1.0 - mask)
+
+
 def _batch_of(x: Tensor, count: int) -> Tensor:
     """x repeated from its start until it has `count` entries, as ComfyUI does."""
     return x.repeat(-(-count // len(x)), *[1] * (x.ndim - 1))[:count]
@@ -213,6 +229,7 @@ CORE_NODES = [
     SaveImage,
     PreviewImage,
     ImageCompositeMasked,
+    InvertMask,
     VAEEncode,
     VAEDecode,
     *SAMPLING_NODES,
