@@ -130,5 +130,7 @@ CORE = {
         {},
         (280, 186),
     ),
+    "InvertMask": Kind({"mask": "MASK"}, {"MASK": "MASK"}, {}, (200, 30)),
+    "PreviewImage": Kind({"images": "IMAGE"}, {}, {}, RESULT),
     "SaveImage": Kind({"images": "IMAGE", "filename_prefix": "STRING"}, {}, {}, RESULT),
 }

@@ -1,6 +1,7 @@
 """The node classes of our workflows, as ComfyUI's canvas knows them."""
 
 from .core_kinds import CORE, LIVE, RESULT, WIDGETS, Kind
+from .hand_kinds import HAND_KINDS
 
 __all__ = ["KINDS", "OURS", "WIDGETS"]
 
@@ -253,6 +254,7 @@ OURS = {
         {},
         (320, 440),
     ),
+    **HAND_KINDS,
 }
 
 KINDS = {**CORE, **OURS}

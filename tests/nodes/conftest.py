@@ -10,14 +10,17 @@ from safetensors.torch import save_file
 
 from mannequin.headless import folders, run_workflow
 from mannequin.headless.registry import registry
+from mannequin.hosts import diffusers
 from mannequin.hosts.adapters import write_adapter
 from mannequin.hosts.aligner import Aligner, AlignerNet, aligner_config, write_aligner
 from mannequin.hosts.face_finder import FaceFinder
 from mannequin.hosts.faces import FaceNet
 from mannequin.hosts.lending import layers
+from mannequin.hosts.pose_branch import PoseNet
+from mannequin.hosts.pose_branch import layers_of as branch_layers
 from mannequin.hosts.routers import write_router
 from mannequin.lab.graph import api
-from mannequin.lab.training import inpaint_random, pose_head_random
+from mannequin.lab.training import hands_random, inpaint_random, pose_head_random
 from mannequin.lab.training.aligner import layers_of
 from mannequin.lab.training.models import build
 from mannequin.lab.waiting_workflows import WAITING
@@ -29,6 +32,7 @@ from mannequin.methods.pva import Projections
 MODEL, ADAPTER, FACE_MODEL = "random.safetensors", "random-pva.safetensors", "blind.safetensors"
 ROUTER = "random-moa.safetensors"
 ALIGNER, POSE_MODEL = "random-aligner.safetensors", "random-pose.safetensors"
+HANDS, BRANCH = "random-hands.safetensors", "random-branch.safetensors"
 DIMENSION = 12  # of the random face network's vectors
 H, W = 64, 48
 
@@ -103,8 +107,6 @@ def face_model(nodes, tmp_path_factory):
 @pytest.fixture(scope="session")
 def adapter(inpaint_parts):
     """A PersonAdapter for the random inpainting model, with other weights than the text's."""
-    from mannequin.hosts import diffusers
-
     torch.manual_seed(1)
     base = layers(diffusers, inpaint_parts[0])
     made = new_adapter(base, "mannequin-tiny-inpaint", "mannequin-tiny-face", DIMENSION)
@@ -173,6 +175,33 @@ def pose_model_file(nodes, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def hand_model_file(nodes, tmp_path_factory):
+    """A hand model with random weights; Hand Stage and Hand Repair list it."""
+    path = hands_random.build(0, tmp_path_factory.mktemp("hands") / HANDS)
+    folders.add_model_folder_path("mannequin_hands", str(path.parent))
+    return path
+
+
+@pytest.fixture(scope="session")
+def branch_file(nodes, inpaint_parts, tmp_path_factory):
+    """A pose branch with random weights for the random inpainting model; Outpaint Blender lists
+    it.
+    """
+    net = {"layers": branch_layers(diffusers.cross_attention_weights(inpaint_parts[0]))}
+    net |= {"widths": [8, 8, 8], "patch": 4}
+    g = torch.Generator().manual_seed(5)
+    made = {
+        f"branch.{name}": torch.randn(t.shape, generator=g) / 4
+        for name, t in PoseNet(**net).state_dict().items()
+    }
+    path = tmp_path_factory.mktemp("branches") / BRANCH
+    config = {"family": "mannequin-tiny-pose-branch", "net": net}
+    save_file(made, path, {"mannequin": json.dumps(config)})
+    folders.add_model_folder_path("mannequin_branches", str(path.parent))
+    return path
+
+
+@pytest.fixture(scope="session")
 def random_files(
     model_folder,
     inpaint_model,
@@ -181,6 +210,8 @@ def random_files(
     router_file,
     aligner_file,
     pose_model_file,
+    hand_model_file,
+    branch_file,
 ):
     """What the loaders of a workflow are given in place of the files that it names: {class:
     {input: value}}.
@@ -194,6 +225,9 @@ def random_files(
         "MannequinRecurrentPoseAligner": {"aligner": aligner_file.name},
         "MannequinPoseGuidance": {"pose_model": pose_model_file.name},
         "MannequinPoseCheck": {"pose_model": pose_model_file.name},
+        "MannequinHandStage": {"hand_model": hand_model_file.name},
+        "MannequinHandRepair": {"hand_model": hand_model_file.name},
+        "MannequinOutpaintBlender": {"pose_branch": branch_file.name},
     }
 
 
