@@ -91,9 +91,8 @@ def test_hands_survive_a_try_on_whose_mask_covers_them(prompt_for, tmp_path):
     kept = output(result, prompt, "Where the hands are")
     repainted = output(result, prompt, "Person conditioning", 3)
     assert torch.equal(repainted, covered * (1 - kept))
-    whole = (kept >= 1) & (covered == 1)
-    assert whole.any()
-    assert torch.equal(worn[whole], person[whole])
+    assert (covered * kept).any()
+    assert ((worn - person).abs().amax(-1) <= covered * (1 - kept) + 1e-6).all()
     assert torch.equal(worn[covered == 0], person[covered == 0])
     assert (worn != person).any(-1)[repainted == 1].float().mean() > 0.9
 
