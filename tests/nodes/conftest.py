@@ -6,23 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from mannequin.headless import folders, run_workflow
 from mannequin.headless.registry import registry
 from mannequin.hosts import diffusers
 from mannequin.hosts.adapters import write_adapter
-from mannequin.hosts.aligner import Aligner, AlignerNet, aligner_config, write_aligner
-from mannequin.hosts.face_finder import FaceFinder
-from mannequin.hosts.faces import FaceNet
 from mannequin.hosts.lending import layers
-from mannequin.hosts.pose_branch import PoseNet
-from mannequin.hosts.pose_branch import layers_of as branch_layers
 from mannequin.hosts.routers import write_router
 from mannequin.lab.graph import api
 from mannequin.lab.training import hands_random, inpaint_random, pose_head_random
-from mannequin.lab.training.aligner import layers_of
 from mannequin.lab.training.models import build
+from mannequin.lab.training.random_parts import build_aligner, build_branch, build_face_model
 from mannequin.lab.waiting_workflows import WAITING
 from mannequin.lab.workflows import ROOT
 from mannequin.methods.moa_weights import new_weights
@@ -81,25 +75,7 @@ def inpaint_parts(nodes, inpaint_model):
 @pytest.fixture(scope="session")
 def face_model(nodes, tmp_path_factory):
     """A face model with random weights whose finder never finds anything; Face Encoder lists it."""
-    path = tmp_path_factory.mktemp("faces") / FACE_MODEL
-    torch.manual_seed(0)
-    net, finder = FaceNet((8, 16, 16), DIMENSION), FaceFinder((8, 16))
-    with torch.no_grad():
-        finder.leave.weight.zero_()
-        finder.leave.bias.fill_(-9)
-    rooms = {"face": net, "finder": finder}
-    config = {
-        "family": "mannequin-tiny-face",
-        "widths": [8, 16, 16],
-        "dimension": DIMENSION,
-        "finder": {"widths": [8, 16]},
-        "alike": -1.0,
-    }
-    save_file(
-        {f"{r}.{k}": v.contiguous() for r, m in rooms.items() for k, v in m.state_dict().items()},
-        path,
-        {"mannequin": json.dumps(config)},
-    )
+    path = build_face_model(tmp_path_factory.mktemp("faces") / FACE_MODEL, DIMENSION)
     folders.add_model_folder_path("mannequin_faces", str(path.parent))
     return path
 
@@ -152,15 +128,7 @@ def aligner_file(nodes, person_model, tmp_path_factory):
     """An aligner with random weights for the random person model; Recurrent Pose Aligner lists
     it.
     """
-    torch.manual_seed(3)
-    model, small = person_model[0], {"hidden": 8, "width": 8, "embedding": 8}
-    config = aligner_config(model.config, layers_of(model), **small)
-    net = AlignerNet(**config["net"])
-    with torch.no_grad():
-        for p in net.parameters():
-            p += torch.randn_like(p) * 0.1
-    path = tmp_path_factory.mktemp("aligners") / ALIGNER
-    write_aligner(path, Aligner(config, net, {"random": True}))
+    path = build_aligner(tmp_path_factory.mktemp("aligners") / ALIGNER, person_model[0])
     folders.add_model_folder_path("mannequin_aligners", str(path.parent))
     return path
 
@@ -187,16 +155,7 @@ def branch_file(nodes, inpaint_parts, tmp_path_factory):
     """A pose branch with random weights for the random inpainting model; Outpaint Blender lists
     it.
     """
-    net = {"layers": branch_layers(diffusers.cross_attention_weights(inpaint_parts[0]))}
-    net |= {"widths": [8, 8, 8], "patch": 4}
-    g = torch.Generator().manual_seed(5)
-    made = {
-        f"branch.{name}": torch.randn(t.shape, generator=g) / 4
-        for name, t in PoseNet(**net).state_dict().items()
-    }
-    path = tmp_path_factory.mktemp("branches") / BRANCH
-    config = {"family": "mannequin-tiny-pose-branch", "net": net}
-    save_file(made, path, {"mannequin": json.dumps(config)})
+    path = build_branch(tmp_path_factory.mktemp("branches") / BRANCH, inpaint_parts[0])
     folders.add_model_folder_path("mannequin_branches", str(path.parent))
     return path
 
