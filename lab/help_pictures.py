@@ -230,6 +230,10 @@ WAITING = {
         "HandStage",
         "OutpaintBlender",
         "HandRepair",
+        "RecurrentPoseAligner",
+        "AlignmentPreview",
+        "PoseGuidance",
+        "GuidancePreview",
     )
 }
 """Pages without a picture until their weights ship."""
