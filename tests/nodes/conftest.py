@@ -273,6 +273,19 @@ def prompt_of():
 
 
 @pytest.fixture
+def prompt_for(prompt_of, random_files):
+    """prompt_for(name): a workflow with random weights."""
+
+    def prompt_for(name):
+        prompt = prompt_of(name)
+        for node in prompt.values():
+            node["inputs"].update(random_files.get(node["class_type"], {}))
+        return prompt
+
+    return prompt_for
+
+
+@pytest.fixture
 def run(model_folder, example_files, tmp_path):
     """run(prompt, **{"NODE.input": value}): two steps with random weights and example files."""
 

@@ -21,19 +21,6 @@ def output(result, prompt, title, index=0):
     return result.outputs[titled(prompt, title)][index]
 
 
-@pytest.fixture
-def prompt_for(prompt_of, random_files):
-    """prompt_for(name): a workflow with random weights."""
-
-    def prompt_for(name):
-        prompt = prompt_of(name)
-        for node in prompt.values():
-            node["inputs"].update(random_files.get(node["class_type"], {}))
-        return prompt
-
-    return prompt_for
-
-
 def test_two_people_in_one_scene(prompt_for, tmp_path):
     prompt = prompt_for("two_people_one_scene")
     result = run_workflow(prompt, {"Sample.steps": 2}, tmp_path)

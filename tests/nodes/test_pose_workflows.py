@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 import torch
 
 from mannequin.headless import run_workflow
@@ -15,19 +14,6 @@ INPUTS = ROOT / "inputs"
 def output(result, prompt, title, index=0):
     key = next(key for key, node in prompt.items() if node["_meta"]["title"] == title)
     return result.outputs[key][index]
-
-
-@pytest.fixture
-def prompt_for(prompt_of, random_files):
-    """prompt_for(name): a workflow with random weights."""
-
-    def prompt_for(name):
-        prompt = prompt_of(name)
-        for node in prompt.values():
-            node["inputs"].update(random_files.get(node["class_type"], {}))
-        return prompt
-
-    return prompt_for
 
 
 def test_a_pose_transfer_is_aligned(prompt_for, tmp_path):
@@ -48,7 +34,7 @@ def test_guidance_is_reported_and_the_result_is_checked(prompt_for, tmp_path):
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
     overlay, pck, error, table = (output(result, prompt, "Pose check", k) for k in range(4))
     assert overlay.shape == (1, 768, 576, 3) and 0 <= pck <= 1
-    assert error > 0 or error != error  # random weights may be sure of no point
+    assert error != 0  # it was not the target itself that was measured
     assert "picture 1" in table
 
 
