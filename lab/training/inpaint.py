@@ -35,7 +35,7 @@ from .vocabulary import TEXT
 
 SEED = 1
 BODY_SETS, PORTRAITS, HELDOUT_SETS, HELDOUT_PORTRAITS = 2624, 3072, 256, 128
-STEPS, DECAY, RATE = 28_000, 0.1, 4e-4
+STEPS, CRITICS_FROM, DECAY, RATE = 45_200, 0.95, 0.1, 4e-4
 WIDTHS = (48, 96, 128)
 SHARES = {"body": 0.1, "face": 0.58, "hand": 0.12, "scene": 0.2}
 COUNTS = {"body": 4, "face": 12, "hand": 12, "scene": 6}
@@ -234,6 +234,8 @@ def run(work: Path, out: Path, steps: int) -> None:
     schedule = Schedule(steps, rate=RATE, decay=DECAY, ema=0.9995)
     checkpoint, features = work / "inpaint.safetensors", FaceFeatures.load(vae)
     trainer, loss = make_trainer(config, vae, pools, checkpoint, schedule, features)
+    trainer.run(loss, until=lambda: trainer.step >= CRITICS_FROM * steps)
+    features.judged_by_critics(work / "inpaint-critics.safetensors")
     trainer.run(loss)
     if rank() > 0:
         return

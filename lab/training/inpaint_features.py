@@ -17,30 +17,40 @@ from torch import Tensor
 
 from ...hosts.faces import FaceNet, load_face_model
 from ...hosts.patches import PatchAutoencoder
+from .inpaint_critics import Critics
 from .models import PERSON_WEIGHTS
 
 FACES = PERSON_WEIGHTS.parent / "faces" / "mannequin-tiny-face.safetensors"
-FEATURES, PIXELS = 0.25, 1.0  # weights of the terms
+FEATURES, PIXELS, CRITICS = 0.25, 1.0, 0.2  # weights of the terms
 LEAST = 0.05  # share of the picture that counts at least as painted
 BRIGHTEST = 1.2  # of a predicted picture, which the curve would otherwise blow up
 
 
 class FaceFeatures:
-    """The terms, for latents of one autoencoder; its linear code suffices to see a face."""
+    """The terms, for latents of one autoencoder; its linear code suffices to see a face.
+
+    critics: what they say of the blocks' layers, after `judged_by_critics`.
+    """
 
     def __init__(self, net: FaceNet, vae: PatchAutoencoder) -> None:
         self.net, self.vae = net, vae
+        self.critics: Critics | None = None
 
     @classmethod
     def load(cls, vae: PatchAutoencoder, path: Path = FACES) -> FaceFeatures:
         """With the face network of a file."""
         return cls(load_face_model(path).net, vae)
 
+    def judged_by_critics(self, checkpoint: Path) -> None:
+        """From now on critics learn beside, kept in `checkpoint`."""
+        layers = self.layers(torch.zeros(1, 3, 64, 64), on_curve=True)
+        self.critics = Critics([layer.shape[1] for layer in layers[1:]], checkpoint)
+
     def __call__(
         self, out: Tensor, target: Tensor, mask: Tensor, g: torch.Generator
     ) -> dict[str, Tensor]:
-        """Weighted "features" and "pixels" of x0 [B, C, h, w] against the truth, inside the mask
-        [B, 1, h, w].
+        """Weighted "features", "pixels" and "critics" of x0 [B, C, h, w] against the truth,
+        inside the mask [B, 1, h, w].
         """
         on_curve = bool(torch.rand((), generator=g) < 0.5)
         share = mask.mean().clamp_min(LEAST)
@@ -48,17 +58,16 @@ class FaceFeatures:
             truth = self.linear(target)
             expected = self.layers(truth, on_curve)
         seen = self.linear(torch.where(mask > 0, out, target))
-        apart = [
-            (a - b).square().sum(1).mean()
-            for a, b in zip(
-                self.layers(seen.clamp(-BRIGHTEST, BRIGHTEST), on_curve), expected, strict=True
-            )
-        ]
+        layers = self.layers(seen.clamp(-BRIGHTEST, BRIGHTEST), on_curve)
+        apart = [(a - b).square().sum(1).mean() for a, b in zip(layers, expected, strict=True)]
         edges = sum((seen.diff(dim=d) - truth.diff(dim=d)).abs().mean() for d in (-1, -2))
-        return {
+        terms = {
             "features": FEATURES * torch.stack(apart).sum() / share,
             "pixels": PIXELS * ((seen - truth).abs().mean() + edges) / share,
         }
+        if self.critics:
+            terms["critics"] = CRITICS * self.critics(layers[1:], expected[1:], mask)
+        return terms
 
     def linear(self, z: Tensor) -> Tensor:
         """The picture on the tone curve, [B, 3, H, W], without what the decoder would add."""

@@ -225,6 +225,33 @@ def test_features_count_what_is_painted_and_faces_without_eyes(tmp_path):
     assert out.grad.isfinite().all() and out.grad.any()
 
 
+def test_critics_tell_noise_from_a_face_and_say_where(tmp_path):
+    vae = shipped()
+    features, g = FaceFeatures.load(vae), torch.Generator()
+    features.judged_by_critics(tmp_path / "critics.safetensors")
+    portrait = Image.open(ROOT / "workflows" / "inputs" / "portrait_a.png").convert("RGB")
+    x = torch.from_numpy(np.array(portrait)).movedim(-1, 0)[None] / 127.5 - 1
+    target, mask = vae.encode(x), torch.zeros(1, 1, 16, 16)
+    mask[..., 4:12] = 1
+    noisy = (target + torch.randn(target.shape, generator=g.manual_seed(0))).requires_grad_()
+    features.critics.warm = 30
+    assert all(features(noisy, target, mask, g)["critics"] == 0 for _ in range(30))
+    before = [one.clone() for one in features.critics.critic.parameters()]
+    wrong = features(noisy, target, mask, g)["critics"]
+    wrong.backward()
+    assert wrong > features(target, target, mask, g)["critics"]
+    assert noisy.grad[..., 4:12].any() and not noisy.grad[..., :3].any()
+    assert not torch.equal(before[0], features.critics.critic.heads[0][0].bias)
+    while features.critics.done % 200:
+        features(noisy.detach(), target, mask, g)
+    saved = features.critics.critic.parameters()
+    again = FaceFeatures.load(vae)
+    again.judged_by_critics(tmp_path / "critics.safetensors")
+    assert again.critics.warm == 0
+    stored = again.critics.critic.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(saved, stored, strict=True))
+
+
 def test_text_reaches_the_picture_and_is_trained(config):
     torch.manual_seed(0)
     unet, tokenizer, text = make_inpaint(config)
