@@ -8,6 +8,7 @@ pictures of the same people on other days.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,10 @@ from ...methods.moa_weights import MoAWeights
 from ...methods.person import latent_mask
 from ...methods.personalize import Base, stratified
 from ...methods.routes import resample
+from .autoencoder import shipped
 from .inpaint import FLOOR
 from .inpaint_data import Pool
+from .inpaint_features import FaceFeatures
 from .loop import Schedule, Trainer
 from .moa_learned import BranchAlone, Learned, begin
 from .moa_scenes import EMBEDDING, Scenes, draw_faces, draw_scenes
@@ -47,13 +50,21 @@ class MoALoss:
     the words' balanced L1 (the paper's losses; that the background is compared with the prior
     instead of the picture, `people_loss` and all weights are our design).
 
-    In ALONE of the steps the branch acts without its router and learns the whole picture.
+    In ALONE of the steps the branch acts without its router and learns the whole picture. features:
+    what a face network makes of the painted people counts too.
     """
 
     def __init__(
-        self, base: Base, tokenizer: object, learned: Learned, faces: Pool, vectors: Tensor
+        self,
+        base: Base,
+        tokenizer: object,
+        learned: Learned,
+        faces: Pool,
+        vectors: Tensor,
+        features: FaceFeatures | None = None,
     ) -> None:
         self.base, self.tokenizer, self.learned = base, tokenizer, learned
+        self.features = features
         self.faces, self.scenes, self.vectors = faces, ScenePool(faces), vectors
 
     def __call__(self, step: int, g: torch.Generator) -> dict[str, Tensor]:
@@ -77,14 +88,16 @@ class MoALoss:
         x = x0 + sigma.view(-1, 1, 1, 1) * torch.randn(x0.shape, generator=g)
         people = batch.masks.amax(1)
         cells = resample(people, tuple(x0.shape[-2:])).unsqueeze(1)
-        painted = UNPAINTED + latent_mask(batch.region, tuple(x0.shape[-2:]))
+        hole = latent_mask(batch.region, tuple(x0.shape[-2:]))
+        painted = UNPAINTED + hole
         noise = (sigma.square() / (1 + sigma.square())).view(-1, 1, 1, 1)
         weight = painted / (noise + FLOOR)
         if alone:
             method = BranchAlone(self.learned.weights(), batch.bound, sigmas=sigma)
             out = base.predict(x, sigma, text, seen, (method,))
             error = masked_error((out - x0).square() * weight, torch.ones_like(cells))
-            return {"total": error, "alone": error}
+            seen_as = sum(self._features(out, x0, hole, g))
+            return {"total": error + seen_as, "alone": error}
         with torch.no_grad():
             prior = base.predict(x, sigma, text, seen, ())
         tap = RouteTap()
@@ -99,7 +112,12 @@ class MoALoss:
         }
         shares = (1.0, KEEP, ROUTE, OWN, BALANCE)
         total = sum(share * term for share, term in zip(shares, terms.values(), strict=True))
-        return {"total": total, **terms}
+        return {"total": total + sum(self._features(out, x0, cells * hole, g)), **terms}
+
+    def _features(
+        self, out: Tensor, x0: Tensor, mask: Tensor, g: torch.Generator
+    ) -> Iterable[Tensor]:
+        return self.features(out, x0, mask, g).values() if self.features else ()
 
 
 def train(
@@ -110,13 +128,14 @@ def train(
     faces: Pool,
     checkpoint: Path,
     steps: int,
+    features: FaceFeatures | None = None,
 ) -> tuple[Trainer, Learned]:
     """Trains or resumes; returns trainer and what it trained."""
     vectors = face_vectors(net, faces)
     learned = begin(model, BASE_NAME, EMBEDDING, vectors.shape[-1], SEED)
     schedule = Schedule(steps, rate=RATE, decay=DECAY)
     trainer = Trainer({"moa": learned}, schedule, checkpoint, SEED, every=120.0)
-    trainer.run(MoALoss(base, clip.tokenizer, learned, faces, vectors))
+    trainer.run(MoALoss(base, clip.tokenizer, learned, faces, vectors, features))
     return trainer, learned
 
 
@@ -156,5 +175,6 @@ def run(work: Path, base: Path, faces: Path, out: Path, steps: int) -> None:
     model, clip, vae = host.load_inpaint_model(base)
     with lend(host, model, clip, vae) as lent:
         net = load_face_net(faces)
-        trained = train(model, clip, lent, net, pool, work / "moa.safetensors", steps)
+        features = FaceFeatures(net, shipped(base))
+        trained = train(model, clip, lent, net, pool, work / "moa.safetensors", steps, features)
     export(*trained, out)
