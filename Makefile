@@ -7,7 +7,7 @@ SEED ?= 1
 POSE_WEIGHTS := weights/poses/mannequin-tiny-pose.safetensors \
 	weights/aligners/mannequin-tiny-aligner.safetensors
 
-.PHONY: setup demo test test-slow validators matrix lint bench bench-kernels train clean
+.PHONY: setup demo test test-slow validators matrix lint bench bench-kernels bench-mediapipe train clean
 
 setup: $(VENV)/.everything
 
@@ -61,6 +61,15 @@ bench: setup
 
 bench-kernels: setup
 	$(BIN)/mannequin bench kernels --seed $(SEED) --out docs/results/kernels.json
+
+# Another finder of hands, on the pictures that `mannequin bench hands` left.
+bench-mediapipe: $(VENV)/.mediapipe
+	$(VENV)/mediapipe/bin/python lab/benchmarks/mediapipe_hands.py $(OUT)/hands.npz
+
+$(VENV)/.mediapipe: lab/benchmarks/mediapipe.txt
+	$(PYTHON) -m venv $(VENV)/mediapipe
+	$(VENV)/mediapipe/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 train: setup
 	$(BIN)/mannequin train tiny

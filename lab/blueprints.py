@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .graph import KINDS, VERSION, Node, Workflow, graph
-from .workflows import pose_transfer, try_on
+from .person_workflows import pose_transfer, try_on
 
 ROOT = Path(__file__).resolve().parents[1] / "subgraphs"
 INPUTS, OUTPUTS = -10, -20

@@ -1,7 +1,4 @@
-"""Workflows of parallel visual attention: faces that stay a certain person's.
-
-They are not among `workflows.WORKFLOWS` yet: the files that they name are still in training.
-"""
+"""Workflows of parallel visual attention: faces that stay a certain person's."""
 
 from .graph import Lane, Node, Wire, Workflow
 from .inpaint_workflows import CLIP, LOADER, MODEL, TINY_INPAINT, TOLD_OF, VAE, prompt

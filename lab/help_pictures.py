@@ -5,6 +5,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,8 +21,8 @@ from ..methods.leffa import Leffa
 from ..methods.person import DENSE_POSE_CHANNELS
 from ..methods.references import reference_of
 from ..methods.repaint import area, condition
+from .person_workflows import SEED, STEPS
 from .pictures import INPUTS, ROOT, newest, read
-from .workflows import SEED, STEPS
 
 PAGES = ROOT / "web" / "docs" / "pictures"
 WEIGHTS = ROOT / "weights" / "mannequin-tiny.safetensors"
@@ -71,20 +72,6 @@ def load_person_model_page() -> Image.Image:
     colours = (colours - colours.amin((0, 1))) / (colours.amax((0, 1)) - colours.amin((0, 1)))
     channels = f"its latent (3 of {latent.shape[1]} channels)"
     return strip({"a picture": picture, channels: colours, "decoded again": vae.decode(latent)[0]})
-
-
-def load_inpaint_model_page(runs: Path) -> Image.Image:
-    """The same hole, filled in the words of three prompts."""
-    picture, mask = (given(f"portrait_a{kind}") for kind in ("", "_face_mask"))
-    painted = {
-        caption: read(newest(runs / f"words_{folder}", "inpaint_with_words"))
-        for caption, folder in (
-            ("a smile, sunglasses", "as_shipped"),
-            ("young man, a full beard", "beard"),
-            ("older, very dark skin", "skin"),
-        )
-    }
-    return strip({"picture": picture, "mask": mask, **painted})
 
 
 def reference_encoder_page() -> Image.Image:
@@ -202,11 +189,9 @@ def diffusers_scheduler_page() -> Image.Image:
     return sheet
 
 
-def attention_backend_page() -> Image.Image:
-    """The beginning of the report on this machine."""
-    shown = attention.report(None).split("\n\n")
-    lines = "\n\n".join(shown[:3]).splitlines()
-    sheet = Image.new("RGB", (560, LINE * len(lines) + 2 * MARGIN), INK)
+def written(lines: Sequence[str], width: int = 560) -> Image.Image:
+    """Lines of text, indented ones quieter."""
+    sheet = Image.new("RGB", (width, LINE * len(lines) + 2 * MARGIN), INK)
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
@@ -215,14 +200,15 @@ def attention_backend_page() -> Image.Image:
     return sheet
 
 
+def attention_backend_page() -> Image.Image:
+    """The beginning of the report on this machine."""
+    shown = attention.report(None).split("\n\n")
+    return written("\n\n".join(shown[:3]).splitlines())
+
+
 WAITING = {
     f"Mannequin{name}"
     for name in (
-        "LoadInpaintModel",
-        "LoadPersonAdapter",
-        "ParallelVisualAttention",
-        "PersonalizeFace",
-        "SavePersonAdapter",
         "Subject",
         "MoARouter",
         "RoutePreview",
@@ -230,20 +216,9 @@ WAITING = {
         "HandStage",
         "OutpaintBlender",
         "HandRepair",
-        "RecurrentPoseAligner",
-        "AlignmentPreview",
-        "PoseGuidance",
-        "GuidancePreview",
     )
 }
 """Pages without a picture until their weights ship."""
-
-
-def waiting(runs: Path) -> list[tuple[str, Image.Image]]:
-    """Pages whose weights do not ship yet: drawn where somebody has run their workflows."""
-    if not (runs / "words_as_shipped").is_dir():
-        return []
-    return [("load_inpaint_model", load_inpaint_model_page(runs))]
 
 
 def draw(runs: Path) -> None:
@@ -259,7 +234,6 @@ def draw(runs: Path) -> None:
         ("guidance_rescale", guidance_rescale_page()),
         ("diffusers_scheduler", diffusers_scheduler_page()),
         ("attention_backend", attention_backend_page()),
-        *waiting(runs),
     ):
         picture.save(PAGES / f"{name}.jpg", quality=88, optimize=True)
 

@@ -13,6 +13,14 @@ done
 for mode in "colour wheel" arrows "warped reference" confidence; do
   run "$pose" "mode_${mode// /_}" --set "Flow preview.mode=$mode"
 done
+for iterations in 0 1 3; do
+  run workflows/api/pose_transfer_aligned.json "iterations_$iterations" \
+    --set "Recurrent pose aligner.iterations=$iterations"
+done
+for scale in 0 0.5 1 4; do
+  run workflows/api/pose_guidance.json "scale_$scale" --set "Pose guidance.scale=$scale"
+done
 "$bin/python" -m mannequin.lab.help_pictures "$out"
 "$bin/python" -m mannequin.lab.help_pictures_faces
-"$bin/python" -m mannequin.lab.help_pictures_poses
+"$bin/python" -m mannequin.lab.help_pictures_pva
+"$bin/python" -m mannequin.lab.help_pictures_poses "$out"

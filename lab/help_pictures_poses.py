@@ -1,7 +1,11 @@
-"""The pictures of the pose nodes' help pages: `python -m mannequin.lab.help_pictures_poses`.
+"""The pictures of the pose nodes' help pages, from runs of the workflows (`lab/help_pictures.sh`).
 
-They need no weights: keypoints are drawn, and compared with the same ones after a wrist has moved.
+Pose Keypoints and Pose Check need none: keypoints are drawn, and compared with the same ones after
+a wrist has moved.
 """
+
+import sys
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -10,9 +14,13 @@ from torch import Tensor
 from ..methods import pose_check, pose_view
 from ..methods.hand_pose import read
 from .help_pictures import INPUTS, PAGES, given, strip
+from .pictures import newest
+from .pictures import read as picture_of
 
 HEIGHT, WIDTH = 128, 96
 WRIST = 4
+ITERATIONS, SCALES = (0, 1, 3), ("0", "0.5", "1", "4")
+WIDE = 560
 
 
 def keypoints(name: str) -> str:
@@ -38,9 +46,39 @@ def pose_check_page() -> Image.Image:
     return strip(tiles)
 
 
-def write() -> None:
+def recurrent_pose_aligner_page(runs: Path) -> Image.Image:
+    """The same seed after no, one and three iterations, with detail carried over."""
+    tiles: dict[str, Image.Image | Tensor] = {
+        "the reference": given("person_a"),
+        "the pose": given("person_a_target_pose"),
+    }
+    for count in ITERATIONS:
+        found = newest(runs / f"iterations_{count}", "pose_transfer_aligned")
+        tiles[f"iterations {count}"] = picture_of(found)
+    return strip({**tiles, "the truth": given("person_a_target")})
+
+
+def pose_guidance_page(runs: Path) -> Image.Image:
+    """The same seed, pulled harder and harder."""
+    tiles = {"the pose": given("person_a_target_pose")}
+    for scale in SCALES:
+        tiles[f"scale {scale}"] = picture_of(newest(runs / f"scale_{scale}", "pose_guidance"))
+    return strip({**tiles, "the truth": given("person_a_target")})
+
+
+def preview_page(runs: Path) -> Image.Image:
+    """What the first preview node of a run shows."""
+    picture = Image.open(sorted((runs / "previews").glob("preview_*.png"))[0]).convert("RGB")
+    return picture.resize((WIDE, picture.height * WIDE // picture.width), Image.LANCZOS)
+
+
+def write(runs: Path) -> None:
     PAGES.mkdir(parents=True, exist_ok=True)
     for name, picture in (
+        ("recurrent_pose_aligner", recurrent_pose_aligner_page(runs)),
+        ("alignment_preview", preview_page(runs / "iterations_3")),
+        ("pose_guidance", pose_guidance_page(runs)),
+        ("guidance_preview", preview_page(runs / "scale_1")),
         ("pose_keypoints", pose_keypoints_page()),
         ("pose_check", pose_check_page()),
     ):
@@ -48,4 +86,6 @@ def write() -> None:
 
 
 if __name__ == "__main__":
-    write()
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: lab/help_pictures.sh")
+    write(Path(sys.argv[1]))

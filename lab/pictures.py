@@ -22,23 +22,38 @@ WORKFLOWS = {
     "try_on": ("person_b", "garment_c"),
     "two_references": ("person_a", "person_a_second", "person_a_target_pose"),
 }
-WORDS = {"inpaint_with_words": ("portrait_a", "portrait_a_face_mask")}
+POSES = {
+    "pose_transfer_aligned": ("person_a", "person_a_target_pose"),
+    "pose_guidance": ("person_a", "person_a_target_pose"),
+    "pose_sheet": ("person_a",),
+}
+# Picture, what is painted of it, and who it is.
+PAINTED = {
+    "inpaint_with_words": ("portrait_a", "portrait_a_face_mask"),
+    "face_inpaint": ("pair_ab", "pair_ab_mask_a", "portrait_a_second"),
+    "face_edit": ("portrait_a", "portrait_a_face_mask", "portrait_a_second"),
+    "personalize_face": ("pair_ab", "pair_ab_mask_a", "portrait_a_second"),
+}
 # Their weights are the user's: the thumbnail shows what goes in, and an empty frame.
 BRING = {
     "leffa_pose_transfer": ("person_a",),
     "leffa_try_on": ("person_b", "garment_c"),
     "reference_attention_sd15": ("photograph",),
 }
-FRAME, GREY, LINE = (96, 128), 48, 110
+FRAME, GREY, LINE, HIGH = (96, 128), 48, 110, 192
 TRUTH = {"pose_transfer": "person_a_target", "try_on": "person_b_target"}
 
 
-def newest(runs: Path, prefix: str) -> Path:
-    """The last picture that a Save Image node of this prefix wrote."""
+def saved(runs: Path, prefix: str) -> list[Path]:
+    """What a Save Image node of this prefix wrote, the last picture last."""
     found = sorted(p for p in runs.glob(f"{prefix}_*.png") if p.name.rsplit("_", 2)[0] == prefix)
     if not found:
         raise SystemExit(f"No {prefix}_*.png in {runs}: run lab/pictures.sh.")
-    return found[-1]
+    return found
+
+
+def newest(runs: Path, prefix: str) -> Path:
+    return saved(runs, prefix)[-1]
 
 
 def read(path: Path) -> Tensor:
@@ -48,13 +63,39 @@ def read(path: Path) -> Tensor:
 
 def thumbnail(name: str, runs: Path) -> Image.Image:
     """Inputs and, last, the result, side by side."""
-    paths = [INPUTS / f"{given}.png" for given in (WORKFLOWS | WORDS)[name]]
-    result = newest(runs, f"{name}_detail" if name in WORKFLOWS else name)
+    paths = [INPUTS / f"{given}.png" for given in WORKFLOWS[name]]
+    result = newest(runs, f"{name}_detail")
     return contact_sheet(
         {"": torch.stack([read(p) for p in [*paths, result]])},
         per_row=len(paths) + 1,
         margin=0,
     )
+
+
+def posed(name: str, runs: Path) -> Image.Image:
+    """Inputs and results, five in a row."""
+    found = saved(runs, f"{name}_detail" if name == "pose_transfer_aligned" else name)
+    results = found[-9:] if name == "pose_sheet" else found[-1:]
+    tiles = [read(path) for path in [*(INPUTS / f"{one}.png" for one in POSES[name]), *results]]
+    return contact_sheet({"": torch.stack(tiles)}, per_row=min(5, len(tiles)), margin=0)
+
+
+def painted(name: str, runs: Path) -> Image.Image:
+    """The picture with its hole, the reference where there is one, and the result, equally high."""
+    picture, mask, *references = (Image.open(INPUTS / f"{given}.png") for given in PAINTED[name])
+    hole = Image.composite(
+        Image.new("RGB", picture.size, (2 * LINE,) * 3), picture.convert("RGB"), mask.convert("L")
+    )
+    tiles = [
+        tile.convert("RGB").resize((tile.width * HIGH // tile.height, HIGH), Image.NEAREST)
+        for tile in (hole, *references, Image.open(newest(runs, name)))
+    ]
+    sheet = Image.new("RGB", (sum(tile.width for tile in tiles), HIGH))
+    left = 0
+    for tile in tiles:
+        sheet.paste(tile, (left, 0))
+        left += tile.width
+    return sheet
 
 
 def brought(name: str) -> Image.Image:
@@ -102,9 +143,9 @@ def photograph(runs: Path) -> Image.Image:
 
 
 def main(runs: Path, photograph_runs: Path) -> None:
-    shipped = {path.stem for path in (ROOT / "workflows").glob("*.json")}
-    for name in shipped & (WORKFLOWS | WORDS).keys():
-        thumbnail(name, runs).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
+    for names, draw in ((WORKFLOWS, thumbnail), (POSES, posed), (PAINTED, painted)):
+        for name in names:
+            draw(name, runs).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
     write_brought()
     DOCS.mkdir(exist_ok=True)
     demo(runs).save(DOCS / "demo.jpg", quality=90)

@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin out=out/pictures none=no_dense_pose.png photo=photograph.png
 rm -rf "$out"
-for name in pose_transfer try_on two_references; do
+for name in pose_transfer try_on two_references pose_transfer_aligned pose_guidance pose_sheet \
+  inpaint_with_words face_inpaint face_edit personalize_face; do
   "$bin/mannequin" run "workflows/api/$name.json" -o "$out/examples"
 done
 "$bin/mannequin" run workflows/api/pose_transfer.json -o "$out/photograph" \

@@ -1,7 +1,4 @@
-"""Workflows of pose alignment and pose guidance on mannequin-tiny.
-
-They are not among `workflows.WORKFLOWS` yet: the files that they name are still in training.
-"""
+"""Workflows of pose alignment and pose guidance on mannequin-tiny."""
 
 from pathlib import Path
 

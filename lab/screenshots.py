@@ -12,7 +12,8 @@ from . import browser, comfyui_server
 from .checkpoint_workflows import CHECKPOINT
 from .graph import Workflow
 from .inpaint_workflows import TINY_INPAINT
-from .workflows import TINY, WORKFLOWS
+from .person_workflows import TINY
+from .workflows import WORKFLOWS
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "graphs"
 LARGEST = 250_000  # bytes of one picture

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...methods.personalize import TEMPLATE, Personalization, Tuning
+from ...methods.personalize import TEMPLATE, WORDLESS, Personalization, Tuning
 from ..people.portrait_shards import write_portraits
 from ..training.attributes import load_reader
 from ..training.inpaint import HELDOUT_PORTRAITS
@@ -74,9 +74,9 @@ def everybody(s: Setting, paint: Callable[[list[int]], Tensor]) -> tuple[Tensor,
     return torch.cat(painted), torch.cat(scores)
 
 
-def by_words(s: Setting, rows: list[int]) -> Tensor:
-    """Plain inpainting, told everything that a caption can say."""
-    prompts = [s.people.captions[p][0] for p in rows]
+def by_words(s: Setting, rows: list[int], told: bool = True) -> Tensor:
+    """Plain inpainting, told everything that a caption can say, or no more than PVA's words are."""
+    prompts = [s.people.captions[p][0] if told else WORDLESS for p in rows]
     pictures, region = s.people.pictures[rows, 0], s.people.region(rows)
     return s.painter.paint(pictures, region, prompts, s.seed)
 
@@ -180,6 +180,7 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
     s = Setting(load_painter(*FILES), people, load_face_net(JUDGE), seed)
     whole = list(range(len(people)))
     words, id_words = everybody(s, lambda rows: by_words(s, rows))
+    _, id_wordless = everybody(s, lambda rows: by_words(s, rows, told=False))
     looked, id_looked = everybody(s, lambda rows: by_references(s, rows))
     real = s.likeness(people.pictures[:, 0], whole)
     strangers = s.likeness(people.pictures[:, 0], [*whole[1:], 0])
@@ -190,6 +191,7 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
     groups = by_group(s, id_looked)
     figures = {
         "id_base": float(id_words.mean()),
+        "id_base_wordless": float(id_wordless.mean()),
         "id_pva": float(id_looked.mean()),
         "id_pva40": our_curve[STEPS],
         "id_pva_same_people": our_curve[0],

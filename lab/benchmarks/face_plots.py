@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 
 ASKED = {
     "id_base": "plain inpainting, told the whole caption",
+    "id_base_wordless": "plain inpainting, told no more than PVA is in words",
     "id_pva": "PVA without tuning: clearly above id_base",
     "id_pva40": "PVA after 40 steps: at least id_full800",
     "id_pva_same_people": "PVA without tuning, of the tuned people",

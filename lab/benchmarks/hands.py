@@ -13,6 +13,7 @@ import statistics
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,6 +112,7 @@ def _close_ups(
         "core": core_psnr(pictures["two"], fixed.image, hand, margin),
         **pictures,
         "real": real,
+        "points": points,
         "stage_one": made.pictures,
         "mask": made.masks.unsqueeze(-1).expand(-1, -1, -1, 3),
         "drawing": drawings,
@@ -180,7 +182,8 @@ def cost_ratio(painter: HandPainter, pool: PosePool) -> float:
 
 
 def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
-    """Renders, paints, measures; writes `out` (JSON), a table and sheets.
+    """Renders, paints, measures; writes `out` (JSON), a table, sheets, and the close-ups
+    (.npz) for `mediapipe_hands`.
 
     pairs: how many people to measure, for a quick look; default all.
     """
@@ -220,6 +223,8 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
     }
     out.write_text(json.dumps({"seed": seed, "people": people, **figures}, indent=1))
     out.with_suffix(".md").write_text(table(figures, people), encoding="utf-8")
+    pictures = {k: (near[k] * 255).round().byte().numpy() for k in ("real", "two", "single")}
+    np.savez_compressed(out.with_suffix(".npz"), points=near["points"].numpy(), **pictures)
     rows = ("real", "drawing", "stage_one", "mask", "two", "fixed", "single")
     contact_sheet({name: near[name][:SHOWN] for name in rows}).save(
         out.with_suffix(".jpg"), quality=90

@@ -54,7 +54,7 @@ class Plan:
     steps: int = 12
     many: int = 30
     iterations: tuple[int, ...] = (0, 1, 2, 3, 4)
-    scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+    scales: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     fewer: tuple[int, ...] = (2, 4, 8)
     turns: int = 3
     timed: int = 4

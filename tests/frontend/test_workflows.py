@@ -12,7 +12,13 @@ from mannequin.lab.workflows import WORKFLOWS
 
 NAMES = [make().name for make in WORKFLOWS]
 NEEDS_CHECKPOINT = "reference_attention_sd15"
-FRAME, CLOSE_UP = [96, 128], [64, 64]
+FRAME, CLOSE_UP, PAIR = [96, 128], [64, 64], [192, 96]
+SAVED = {
+    "inpaint_with_words": CLOSE_UP,
+    "face_edit": CLOSE_UP,
+    "face_inpaint": PAIR,
+    "personalize_face": PAIR,
+}
 
 
 @pytest.mark.slow
@@ -53,7 +59,8 @@ def test_a_workflow_runs_and_shows_its_pictures(editor, shipped, name):
     saves = [n["_meta"]["title"] for n in nodes if n["class_type"] == "SaveImage"]
     assert saves
     for title in saves:
-        assert editor.shown(title) == [CLOSE_UP if name == "inpaint_with_words" else FRAME]
+        pictures = 9 if name == "pose_sheet" else 1
+        assert editor.shown(title) == [SAVED.get(name, FRAME)] * pictures
     if "MannequinFlowPreview" in {node["class_type"] for node in nodes}:
         assert len(editor.shown("Flow preview")) == 1
     assert editor.unknown() == []

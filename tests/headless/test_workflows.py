@@ -15,6 +15,8 @@ from mannequin.lab.training import models
 
 API = Path(__file__).resolve().parents[2] / "workflows" / "api"
 NAMES = ["pose_transfer", "try_on", "two_references"]
+POSES = ["pose_transfer_aligned", "pose_guidance", "pose_sheet"]
+FACES = ["inpaint_with_words", "face_inpaint", "face_edit", "personalize_face"]
 PUBLISHED = {"leffa_pose_transfer": ("sdxl", 64), "leffa_try_on": ("sd15", 32)}
 
 
@@ -54,7 +56,7 @@ def run(engine, random_model, model_folder, tmp_path):
 
 def test_the_workflows_are_those_of_the_readme():
     shipped = {path.stem for path in API.glob("*.json")}
-    assert shipped == {*NAMES, *PUBLISHED, "reference_attention_sd15"}
+    assert shipped == {*NAMES, *POSES, *FACES, *PUBLISHED, "reference_attention_sd15"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

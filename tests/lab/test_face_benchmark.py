@@ -24,6 +24,7 @@ from mannequin.methods.person_adapter import WORD, new_adapter
 DIMENSION = 12
 PROMISED = {
     "id_base",
+    "id_base_wordless",
     "id_pva",
     "id_pva40",
     "id_full800",

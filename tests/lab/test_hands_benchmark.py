@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 
 from mannequin.hosts import diffusers as host
 from mannequin.hosts.pose_branch import PoseNet, layers_of
-from mannequin.lab.benchmarks import hands, hands_painting
+from mannequin.lab.benchmarks import hands, hands_painting, mediapipe_hands
 from mannequin.lab.benchmarks.hands_measures import core_psnr, iou, seam_energy
 from mannequin.lab.training import hands_random, inpaint_random
 from mannequin.lab.training.hand_detector import PointNet
@@ -105,3 +106,24 @@ def test_it_runs_whole(files, tmp_path, monkeypatch):
     assert written["people"] == 2 and written["kp_error"] == figures["kp_error"]
     assert "| cost_ratio |" in (tmp_path / "hands.md").read_text()
     assert (tmp_path / "hands.jpg").stat().st_size and (tmp_path / "hands_bodies.jpg").is_file()
+    with np.load(tmp_path / "hands.npz") as left:
+        assert left["two"].shape == (2, 64, 64, 3) and left["points"].shape == (2, 21, 3)
+        seen = mediapipe_hands.measure(dict(left), lambda picture: np.full((21, 2), 0.5))
+    assert seen["compared"] == 2 and seen["seen_single"] == 1
+    assert 0 < seen["error_two"] == seen["error_real"] < 1
+
+
+def test_another_finder_is_compared_only_where_it_sees_every_kind():
+    stored = {kind: np.zeros((3, 8, 8, 3), np.uint8) for kind in mediapipe_hands.KINDS}
+    stored["points"] = np.full((3, 21, 3), 4.0)
+    stored["points"][2, :, 2] = 0  # nothing of it is in the picture
+    stored["single"][0] = 255
+
+    def find(picture):
+        return None if picture.max() else np.full((21, 2), [0.8, 0.9])
+
+    figures = mediapipe_hands.measure(stored, find)
+    assert figures["seen_single"] == 0.6667 and figures["seen_two"] == 1
+    assert figures["compared"] == 1 and figures["error_two"] == 0.5
+    blind = mediapipe_hands.measure(stored, lambda picture: None)
+    assert blind["compared"] == 0 and blind["error_two"] is None

@@ -51,18 +51,18 @@ def error(x0, target):
 
 
 def test_the_step_is_the_formula(x0):
-    out = guidance(scale=0.3, most=10.0).denoised(x0, step(2.0))
+    out = guidance(scale=0.02, most=10.0).denoised(x0, step(2.0))
     z = x0.clone().requires_grad_(True)
     energy = error(z, aim())
     (g,) = torch.autograd.grad(energy.sum(), z)
     for k in range(2):
         size = g[k].square().mean().sqrt()
-        length = 0.3 * (4 / 5) * energy[k].sqrt() * x0[k].std()
+        length = 16 * 0.02 * (4 / 5) * energy[k].sqrt() * x0[k].std()
         torch.testing.assert_close(out[k], x0[k] - length * g[k] / size)
 
 
 def test_it_goes_towards_the_target_and_fades_as_it_arrives(x0):
-    method = guidance(scale=0.2)
+    method = guidance(scale=0.0125)
     first = error(x0, aim())
     z, moves = x0, []
     for k in range(30):
@@ -214,7 +214,7 @@ def test_the_weight_falls_with_the_noise():
 def test_a_report_begins_empty_tells_and_has_a_line_per_step(x0):
     told = []
     report = GuidanceReport(told=lambda r: told.append(len(r.steps)))
-    method = guidance(report=report)
+    method = guidance(scale=0.05, report=report)
     method.denoised(x0, step())
     assert "has not acted" in GuidanceReport().text() and told == [2]
     method.begin()

@@ -17,8 +17,7 @@ from mannequin.lab.graph import api
 from mannequin.lab.training import hands_random, inpaint_random, pose_head_random
 from mannequin.lab.training.models import build
 from mannequin.lab.training.random_parts import build_aligner, build_branch, build_face_model
-from mannequin.lab.waiting_workflows import WAITING
-from mannequin.lab.workflows import ROOT
+from mannequin.lab.workflows import ROOT, WAITING
 from mannequin.methods.moa_weights import new_weights
 from mannequin.methods.person_adapter import new_adapter
 from mannequin.methods.pva import Projections

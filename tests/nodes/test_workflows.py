@@ -10,8 +10,7 @@ from mannequin.headless.validate import check
 from mannequin.lab.graph import NOTE_KIND, Lane, api, graph
 from mannequin.lab.kinds import KINDS, WIDGETS
 from mannequin.lab.layout import TITLE
-from mannequin.lab.waiting_workflows import WAITING
-from mannequin.lab.workflows import ROOT, WORKFLOWS, write
+from mannequin.lab.workflows import ROOT, WAITING, WORKFLOWS, write
 
 TINY = ("pose_transfer", "try_on", "two_references")
 POSES = {
@@ -20,11 +19,12 @@ POSES = {
     "pose_sheet": {"Recurrent pose aligner", "Pose guidance", "Pose check"},
 }
 PUBLISHED = ("leffa_pose_transfer", "leffa_try_on")
+FACES = ("inpaint_with_words", "face_inpaint", "face_edit", "personalize_face")
 DESCRIBED = {workflow.name: workflow for workflow in (make() for make in WAITING)}
 OF_USERS = ("reference_attention_sd15", "moa_with_controlnet")  # checkpoints: in ComfyUI alone
-ENGINE = (*TINY, *PUBLISHED, *(name for name in DESCRIBED if name not in OF_USERS))
+ENGINE = (*TINY, *PUBLISHED, *POSES, *FACES, *(name for name in DESCRIBED if name not in OF_USERS))
 LOOKING = (*TINY, *PUBLISHED, "reference_attention_sd15")  # by Flow-Guided Attention
-SHIPPED = LOOKING
+SHIPPED = (*LOOKING, *POSES, *FACES)
 FILES = {
     "Load person model": ("model_name", r"(mannequin-tiny|leffa_\w+)\.safetensors"),
     "Load inpaint model": ("model_name", r"mannequin-tiny-inpaint\.safetensors"),
