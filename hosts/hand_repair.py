@@ -18,6 +18,8 @@ from ..methods.hand_pose import HandPoses
 from ..methods.outpaint import in_picture
 from .hands import HandModel
 
+ON_BONES = 0.04  # sides of a close-up: what is as near to a bone is the old hand's skin
+
 
 @dataclass(frozen=True)
 class Repaired:
@@ -42,7 +44,8 @@ def repair(
     masks: Tensor | None = None,
     after: Callable[[int], None] = lambda done: None,
 ) -> Repaired:
-    """Paints every hand of `poses` anew; outside its mask the picture is bit-identical.
+    """Paints every hand of `poses` anew, in the colour of the old one; outside its mask the picture
+    is bit-identical.
 
     image: [B, H, W, 3 or 4], 0..1, of the size that `poses` names. reach: how far from its bones a
     hand may be, in sides of its close-up. feather: as in `crops.paste`. masks: [N, H, W], 0..1, in
@@ -81,6 +84,7 @@ def repair(
             (seed + k) % 2**64,
             steps,
             guidance,
+            skin_along(image[..., :3], alone, model.size),
             seen=alone.crops(out, model.size),
             regions=region,
             after=lambda index, x0, before=k * steps: after(before + index + 1),
@@ -92,3 +96,13 @@ def repair(
         closes.append(made.pictures[0])
     shown = torch.stack(closes) if closes else torch.zeros(0, model.size, model.size, 3)
     return Repaired(out, painted, shown)
+
+
+def skin_along(image: Tensor, poses: HandPoses, side: int) -> Tensor:
+    """The median colour of pictures [B, H, W, 3] along each hand's bones, [N, 3]: however a hand is
+    broken, most of what lies there is skin.
+    """
+    colours = []
+    for close, bones in zip(poses.crops(image, side), poses.regions(side, ON_BONES), strict=True):
+        colours.append(close[bones > 0].median(0).values)
+    return torch.stack(colours) if colours else image.new_zeros(0, 3)

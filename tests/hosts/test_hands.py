@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mannequin.hosts.hands import load_hand_model
+from mannequin.hosts.hand_repair import repair
+from mannequin.hosts.hands import HandModel, load_hand_model
 from mannequin.lab.training import hands_random
 from mannequin.methods.hand_pose import Hand, HandPoses, mirrored
 
@@ -128,3 +129,19 @@ def test_files_that_are_no_hand_model(path, tmp_path):
     save_file(stored, other, {"mannequin": json.dumps(config)})
     with pytest.raises(ValueError, match="do not fit their configuration"):
         load_hand_model(other)
+
+
+def test_a_hand_is_repaired_in_the_colour_of_the_old_one(model, monkeypatch):
+    picture = torch.zeros(1, 64, 64, 3)
+    picture[:, 8:60, 2:62] = torch.tensor([0.8, 0.6, 0.4])
+    picture[:, 30:34] = 1.0  # rings do not change the median
+    before, told, paint = picture.clone(), [], HandModel.paint
+
+    def spy(self, hands, seed, steps, guidance, skin, **more):
+        told.append(skin)
+        return paint(self, hands, seed, steps, guidance, skin, **more)
+
+    monkeypatch.setattr(HandModel, "paint", spy)
+    repaired = repair(model, picture, poses(False), 1, steps=1)
+    torch.testing.assert_close(told[0], torch.tensor([[0.8, 0.6, 0.4]]))
+    assert torch.equal(picture, before) and repaired.mask.any()
