@@ -37,8 +37,11 @@ from .pva_tiny import face_vectors, load_face_net
 from .scene_data import ScenePool
 
 SEED = 1
-STEPS, DECAY, ROWS, FACE_ROWS, RATE = 3000, 0.3, 6, 8, 7e-4
-SCENES, ALONE, PURE_NOISE = 0.75, 0.15, 0.2  # shares: of scenes, of the branch alone, of noise only
+STEPS, DECAY, ROWS, FACE_ROWS, RATE = 3600, 0.3, 6, 8, 7e-4
+SCENES, ALONE = 0.75, 0.15  # shares of the steps: scenes, the branch without its router
+# Shares of the rows: noise only, and so much of it that colours of skin and hair no longer shine
+# through. With less of either the branch leaves people the colours that they had in the noise.
+PURE_NOISE, NOISY, FROM = 0.3, 0.35, 0.8
 KEEP, ROUTE, OWN, BALANCE = 1.0, 0.5, 0.5, 0.02  # of the losses beside the masked denoising
 UNPAINTED = 0.15
 BASE_NAME = "mannequin-tiny-inpaint"
@@ -82,9 +85,7 @@ class MoALoss:
         x0 = base.encode(batch.picture)
         seen = base.paint(batch.picture * (1 - hidden) + 0.5 * hidden, batch.region)
         text = base.speak(batch.prompts, None)
-        t = stratified(rows, len(base.sigmas), g)
-        t[torch.rand(rows, generator=g) < PURE_NOISE] = len(base.sigmas) - 1
-        sigma = base.sigmas[t]
+        sigma = base.sigmas[draw_times(rows, len(base.sigmas), g)]
         x = x0 + sigma.view(-1, 1, 1, 1) * torch.randn(x0.shape, generator=g)
         people = batch.masks.amax(1)
         cells = resample(people, tuple(x0.shape[-2:])).unsqueeze(1)
@@ -118,6 +119,14 @@ class MoALoss:
         self, out: Tensor, x0: Tensor, mask: Tensor, g: torch.Generator
     ) -> Iterable[Tensor]:
         return self.features(out, x0, mask, g).values() if self.features else ()
+
+
+def draw_times(count: int, levels: int, g: torch.Generator) -> Tensor:
+    """Timesteps 0..levels - 1, [count]: in strata, a share at the end, a share near it."""
+    t, kind = stratified(count, levels, g), torch.rand(count, generator=g)
+    near = torch.randint(int(FROM * levels), levels, (count,), generator=g)
+    t = torch.where(kind < PURE_NOISE + NOISY, near, t)
+    return torch.where(kind < PURE_NOISE, levels - 1, t)
 
 
 def train(

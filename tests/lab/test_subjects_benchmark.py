@@ -83,6 +83,12 @@ def test_it_writes_the_promised_figures_a_table_and_a_sheet(small, tmp_path):
     for path in ("subjects.md", "subjects.jpg"):
         assert (tmp_path / path).stat().st_size > 500, path
     assert "| two_subject_accuracy |" in (tmp_path / "subjects.md").read_text(encoding="utf-8")
+    stage = subjects_scenes.load_stage(
+        subjects.FILES, subjects.JUDGE, tmp_path / "portraits-heldout"
+    )
+    cast = subjects_scenes.draw_cast(stage, 2, 0)
+    assert len(cast.below[cast.owner > 0].unique(dim=0)) == 1  # nothing of who stood there
+    assert len(cast.below[cast.owner == 0].unique(dim=0)) > 1
 
 
 def test_a_portrait_is_cut_out_where_it_stands():
