@@ -38,7 +38,7 @@ SEED = 1
 STEPS, DECAY, ROWS, RATE = 4000, 0.2, 12, 5e-4
 MOST_REFERENCES = 5
 PURE_NOISE, TEMPLATE_SHARE, MIRRORED = 0.3, 0.5, 0.25
-TUNING = {"rate": 1e-3, "word_rate": 1e-3}  # advised for one person's forty steps, see the model card
+TUNING = {"rate": 2e-5, "word_rate": 1e-2}  # advised for one person's forty steps
 ADAPTERS = PERSON_WEIGHTS.parent / "adapters"
 WEIGHTS = ADAPTERS / "mannequin-tiny-pva.safetensors"
 
