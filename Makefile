@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 SEED ?= 1
-POSE_WEIGHTS := weights/poses/mannequin-tiny-pose.safetensors \
-	weights/aligners/mannequin-tiny-aligner.safetensors
 
 .PHONY: setup demo test test-slow validators matrix lint bench bench-kernels bench-mediapipe train clean
 
@@ -53,11 +51,9 @@ lint: setup
 bench: setup
 	$(BIN)/mannequin bench pose-transfer --seed $(SEED) --pairs 200 --out $(OUT)/pose_transfer.json
 	$(BIN)/mannequin bench leffa --seed $(SEED) --out $(OUT)/leffa.json
-	if ls $(POSE_WEIGHTS) >/dev/null 2>&1; then \
-		$(BIN)/mannequin bench pose --seed $(SEED) --out $(OUT)/pose.json; \
-	else \
-		echo "bench pose is left out: it waits for $(POSE_WEIGHTS)"; \
-	fi
+	for name in face subjects hands pose; do \
+		$(BIN)/mannequin bench $$name --seed $(SEED) --out $(OUT)/$$name.json || exit; \
+	done
 
 bench-kernels: setup
 	$(BIN)/mannequin bench kernels --seed $(SEED) --out docs/results/kernels.json

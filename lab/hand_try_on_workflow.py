@@ -1,7 +1,4 @@
-"""The try-on whose mask may cover the hands.
-
-It is not among `workflows.WORKFLOWS` yet: the hand model that it names is still in training.
-"""
+"""The try-on whose mask may cover the hands."""
 
 from .graph import Lane, Node, Workflow
 from .hand_workflows import (

@@ -1,7 +1,4 @@
-"""Workflows of hands: painted first with a body around them, and painted anew in a picture.
-
-They are not among `workflows.WORKFLOWS` yet: the files that they name are still in training.
-"""
+"""Workflows of hands: painted first with a body around them, and painted anew in a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ TINY_HANDS = "mannequin-tiny-hands.safetensors"
 TINY_BRANCH = "mannequin-tiny-pose-branch.safetensors"
 SIZE, CLOSE_UP = (96, 128), 64
 STEPS, CFG, SEED = 20, 2.0, 7
-HAND_STEPS, HAND_GUIDANCE = 10, 1.5
+HAND_STEPS, HAND_GUIDANCE = 4, 1.5
 POSE, STAGE, REPAIR, BLENDER = "Hand pose", "Hand stage", "Hand repair", "Outpaint blender"
 HANDS, CROPS = (POSE, "hands"), (POSE, "crops")
 BLENDED, STRIP = (BLENDER, "model"), (BLENDER, "filmstrip")

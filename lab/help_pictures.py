@@ -206,21 +206,6 @@ def attention_backend_page() -> Image.Image:
     return written("\n\n".join(shown[:3]).splitlines())
 
 
-WAITING = {
-    f"Mannequin{name}"
-    for name in (
-        "Subject",
-        "MoARouter",
-        "RoutePreview",
-        "HandPose",
-        "HandStage",
-        "OutpaintBlender",
-        "HandRepair",
-    )
-}
-"""Pages without a picture until their weights ship."""
-
-
 def draw(runs: Path) -> None:
     """Writes one picture per help page."""
     PAGES.mkdir(parents=True, exist_ok=True)

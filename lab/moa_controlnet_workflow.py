@@ -37,6 +37,12 @@ CONTROL = {
     "control_v11p_sd15_canny_fp16.safetensors",
     "directory": "controlnet",
 }
+STAND_INS = (
+    f"mannequin/adapters/{ADAPTER['name']}",
+    f"clip_vision/{VISION['name']}",
+    f"controlnet/{CONTROL['name']}",
+)
+"""Where its files belong under models/, beside the checkpoint."""
 
 
 def moa_with_controlnet() -> Workflow:

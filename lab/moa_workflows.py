@@ -1,7 +1,4 @@
-"""Workflows of mixture-of-attention: several people in one scene.
-
-They are not among `workflows.WORKFLOWS` yet: the files that they name are still in training.
-"""
+"""Workflows of mixture-of-attention: several people in one scene."""
 
 from typing import Any
 

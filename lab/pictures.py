@@ -27,18 +27,26 @@ POSES = {
     "pose_guidance": ("person_a", "person_a_target_pose"),
     "pose_sheet": ("person_a",),
 }
-# Picture, what is painted of it, and who it is.
-PAINTED = {
-    "inpaint_with_words": ("portrait_a", "portrait_a_face_mask"),
-    "face_inpaint": ("pair_ab", "pair_ab_mask_a", "portrait_a_second"),
-    "face_edit": ("portrait_a", "portrait_a_face_mask", "portrait_a_second"),
-    "personalize_face": ("pair_ab", "pair_ab_mask_a", "portrait_a_second"),
+# What goes in, before the result; a picture and its mask are shown as a picture with a hole.
+Given = str | tuple[str, str]
+PAINTED: dict[str, tuple[Given, ...]] = {
+    "inpaint_with_words": (("portrait_a", "portrait_a_face_mask"),),
+    "face_inpaint": (("pair_ab", "pair_ab_mask_a"), "portrait_a_second"),
+    "face_edit": (("portrait_a", "portrait_a_face_mask"), "portrait_a_second"),
+    "personalize_face": (("pair_ab", "pair_ab_mask_a"), "portrait_a_second"),
+    "two_people_one_scene": ("portrait_a", "portrait_b"),
+    "subject_morph": ("portrait_a", "portrait_c"),
+    "swap_subject": (("scene_ab", "scene_ab_mask_a"), "portrait_c"),
+    "hands_then_body": (),
+    "hand_repair": ("person_c_broken_hands",),
+    "try_on_hands": (("person_c", "person_c_arms_mask"), "garment_c"),
 }
 # Their weights are the user's: the thumbnail shows what goes in, and an empty frame.
 BRING = {
     "leffa_pose_transfer": ("person_a",),
     "leffa_try_on": ("person_b", "garment_c"),
     "reference_attention_sd15": ("photograph",),
+    "moa_with_controlnet": ("portrait_a", "portrait_b", "scene_ab"),
 }
 FRAME, GREY, LINE, HIGH = (96, 128), 48, 110, 192
 TRUTH = {"pose_transfer": "person_a_target", "try_on": "person_b_target"}
@@ -80,15 +88,22 @@ def posed(name: str, runs: Path) -> Image.Image:
     return contact_sheet({"": torch.stack(tiles)}, per_row=min(5, len(tiles)), margin=0)
 
 
+def hole(picture: str, mask: str) -> Image.Image:
+    """An input with grey where its mask is white."""
+    shown, where = (Image.open(INPUTS / f"{name}.png") for name in (picture, mask))
+    grey = Image.new("RGB", shown.size, (2 * LINE,) * 3)
+    return Image.composite(grey, shown.convert("RGB"), where.convert("L"))
+
+
 def painted(name: str, runs: Path) -> Image.Image:
-    """The picture with its hole, the reference where there is one, and the result, equally high."""
-    picture, mask, *references = (Image.open(INPUTS / f"{given}.png") for given in PAINTED[name])
-    hole = Image.composite(
-        Image.new("RGB", picture.size, (2 * LINE,) * 3), picture.convert("RGB"), mask.convert("L")
-    )
+    """Inputs and the result, equally high."""
+    tiles = [
+        hole(*given) if isinstance(given, tuple) else Image.open(INPUTS / f"{given}.png")
+        for given in PAINTED[name]
+    ]
     tiles = [
         tile.convert("RGB").resize((tile.width * HIGH // tile.height, HIGH), Image.NEAREST)
-        for tile in (hole, *references, Image.open(newest(runs, name)))
+        for tile in (*tiles, Image.open(newest(runs, name)))
     ]
     sheet = Image.new("RGB", (sum(tile.width for tile in tiles), HIGH))
     left = 0

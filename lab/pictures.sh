@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 bin=.venv/bin out=out/pictures none=no_dense_pose.png photo=photograph.png
 rm -rf "$out"
 for name in pose_transfer try_on two_references pose_transfer_aligned pose_guidance pose_sheet \
-  inpaint_with_words face_inpaint face_edit personalize_face; do
+  inpaint_with_words face_inpaint face_edit personalize_face two_people_one_scene subject_morph \
+  swap_subject hands_then_body hand_repair try_on_hands; do
   "$bin/mannequin" run "workflows/api/$name.json" -o "$out/examples"
 done
 "$bin/mannequin" run workflows/api/pose_transfer.json -o "$out/photograph" \

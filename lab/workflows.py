@@ -27,15 +27,12 @@ WORKFLOWS = (
     *POSE_WORKFLOWS,
     *INPAINT_WORKFLOWS,
     *FACE_WORKFLOWS,
-    *CHECKPOINT_WORKFLOWS,
-)
-# Described and tested, and written when the weights that they name ship.
-WAITING = (
     *MOA_WORKFLOWS,
     swap_subject,
-    moa_with_controlnet,
     *HAND_WORKFLOWS,
     try_on_hands,
+    *CHECKPOINT_WORKFLOWS,
+    moa_with_controlnet,
 )
 
 

@@ -23,9 +23,7 @@ def generator_inputs():
             control_after_generate=True,
             tooltip="Another seed, another hand in the same pose.",
         ),
-        io.Int.Input(
-            "steps", default=10, min=1, max=1000, tooltip="Denoising steps for each hand."
-        ),
+        io.Int.Input("steps", default=4, min=1, max=1000, tooltip="Denoising steps for each hand."),
         io.Float.Input(
             "guidance",
             default=1.5,

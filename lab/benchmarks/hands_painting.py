@@ -18,7 +18,7 @@ from ...methods.outpaint import Canvas, GrowingOutpaint, Growth, compose
 from ...methods.pose_branch import PoseGuide
 
 STEPS, CFG = 20, 2.0
-HAND_STEPS, HAND_GUIDANCE = 10, 1.0
+HAND_STEPS, HAND_GUIDANCE = 4, 1.5
 GREY = 0.5
 
 

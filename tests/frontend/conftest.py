@@ -8,8 +8,8 @@ import pytest
 
 from mannequin.lab import browser, comfyui_server
 from mannequin.lab.checkpoint_workflows import CHECKPOINT
-from mannequin.lab.inpaint_workflows import TINY_INPAINT
-from mannequin.lab.training import inpaint_random, models
+from mannequin.lab.moa_controlnet_workflow import STAND_INS
+from mannequin.lab.training import models
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows"
@@ -20,7 +20,8 @@ def address(tmp_path_factory) -> Iterator[str]:
     """Of a ComfyUI server on which every workflow finds a model file.
 
     The stand-ins for published models have their shape, narrower and with random weights. The one
-    for the plain checkpoint is empty: such a model has no narrow form that ComfyUI knows.
+    for the plain checkpoint and its companions is empty: such a model has no narrow form that
+    ComfyUI knows.
     """
     comfyui = comfyui_server.comfyui_dir()
     lacking = comfyui_server.missing(comfyui)
@@ -36,10 +37,8 @@ def address(tmp_path_factory) -> Iterator[str]:
             1, folder / "pose_transfer.safetensors", "sdxl", 64
         ),
         f"checkpoints/{CHECKPOINT['name']}": folder / CHECKPOINT["name"],
+        **dict.fromkeys(STAND_INS, folder / CHECKPOINT["name"]),
     }
-    if not (ROOT / "weights" / "inpaint" / TINY_INPAINT).exists():
-        made = inpaint_random.build(1, folder / TINY_INPAINT)
-        stand_ins[f"mannequin/inpaint/{TINY_INPAINT}"] = made
     with comfyui_server.server(folder / "comfyui", comfyui, stand_ins) as running:
         yield running
 

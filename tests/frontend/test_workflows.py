@@ -12,12 +12,17 @@ from mannequin.lab.workflows import WORKFLOWS
 
 NAMES = [make().name for make in WORKFLOWS]
 NEEDS_CHECKPOINT = "reference_attention_sd15"
-FRAME, CLOSE_UP, PAIR = [96, 128], [64, 64], [192, 96]
+OF_USERS = (NEEDS_CHECKPOINT, "moa_with_controlnet")
+FRAME, CLOSE_UP, PAIR, SCENE = [96, 128], [64, 64], [192, 96], [128, 64]
 SAVED = {
     "inpaint_with_words": CLOSE_UP,
     "face_edit": CLOSE_UP,
     "face_inpaint": PAIR,
     "personalize_face": PAIR,
+    "two_people_one_scene": SCENE,
+    "subject_morph": SCENE,
+    "swap_subject": SCENE,
+    "hand_repair": [288, 384],
 }
 
 
@@ -50,7 +55,7 @@ def assert_as_drawn(editor, graph):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NAMES if name != NEEDS_CHECKPOINT])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_USERS])
 def test_a_workflow_runs_and_shows_its_pictures(editor, shipped, name):
     editor.open_template(name)
     history = editor.run()

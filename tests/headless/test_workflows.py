@@ -17,6 +17,9 @@ API = Path(__file__).resolve().parents[2] / "workflows" / "api"
 NAMES = ["pose_transfer", "try_on", "two_references"]
 POSES = ["pose_transfer_aligned", "pose_guidance", "pose_sheet"]
 FACES = ["inpaint_with_words", "face_inpaint", "face_edit", "personalize_face"]
+PEOPLE = ["two_people_one_scene", "subject_morph", "swap_subject"]
+HANDS = ["hands_then_body", "hand_repair", "try_on_hands"]
+OF_USERS = ["reference_attention_sd15", "moa_with_controlnet"]
 PUBLISHED = {"leffa_pose_transfer": ("sdxl", 64), "leffa_try_on": ("sd15", 32)}
 
 
@@ -56,7 +59,7 @@ def run(engine, random_model, model_folder, tmp_path):
 
 def test_the_workflows_are_those_of_the_readme():
     shipped = {path.stem for path in API.glob("*.json")}
-    assert shipped == {*NAMES, *POSES, *FACES, *PUBLISHED, "reference_attention_sd15"}
+    assert shipped == {*NAMES, *POSES, *FACES, *PEOPLE, *HANDS, *PUBLISHED, *OF_USERS}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -72,9 +75,10 @@ def test_workflows_of_published_models_run_on_files_of_their_shape(
     assert len(result.previews) == 1
 
 
-def test_a_workflow_for_plain_checkpoints_is_left_to_comfyui(engine, tmp_path):
+@pytest.mark.parametrize("name", OF_USERS)
+def test_a_workflow_for_plain_checkpoints_is_left_to_comfyui(name, engine, tmp_path):
     with pytest.raises(WorkflowError, match="CheckpointLoaderSimple"):
-        run_workflow(API / "reference_attention_sd15.json", {}, tmp_path / "out", engine=engine)
+        run_workflow(API / f"{name}.json", {}, tmp_path / "out", engine=engine)
 
 
 @pytest.mark.parametrize("name", NAMES)

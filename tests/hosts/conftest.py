@@ -140,7 +140,8 @@ class Server:
         return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.int16)
 
     def paint(self, prompt: dict) -> dict[str, np.ndarray]:
-        """The pictures that a workflow saves, by the prefix of their names; fails when it does.
+        """The pictures that a workflow saves, a prefix's in one array [n, H, W, 3]; fails when
+        it does.
 
         They are saved under new names, because ComfyUI does not list what was cached.
         """
@@ -152,7 +153,10 @@ class Server:
         assert history["status"]["status_str"] == "success", history["status"]["messages"][-1]
         images = (e for o in history["outputs"].values() for e in o.get("images", ()))
         saved = {e["filename"]: self.picture(e) for e in images if e["type"] == "output"}
-        return {name.rsplit("-", 1)[0]: picture for name, picture in saved.items()}
+        out: dict[str, list[np.ndarray]] = {}
+        for name, picture in sorted(saved.items()):
+            out.setdefault(name.rsplit("-", 1)[0], []).append(picture)
+        return {prefix: np.stack(several) for prefix, several in out.items()}
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,10 @@ from mannequin.hosts import diffusers
 from mannequin.hosts.adapters import write_adapter
 from mannequin.hosts.lending import layers
 from mannequin.hosts.routers import write_router
-from mannequin.lab.graph import api
 from mannequin.lab.training import hands_random, inpaint_random, pose_head_random
 from mannequin.lab.training.models import build
 from mannequin.lab.training.random_parts import build_aligner, build_branch, build_face_model
-from mannequin.lab.workflows import ROOT, WAITING
+from mannequin.lab.workflows import ROOT
 from mannequin.methods.moa_weights import new_weights
 from mannequin.methods.person_adapter import new_adapter
 from mannequin.methods.pva import Projections
@@ -260,12 +259,9 @@ def example_files(tmp_path_factory):
 
 @pytest.fixture
 def prompt_of():
-    """The API workflow of a name, shipped or only described yet, as a dict to change."""
-    described = {workflow.name: workflow for workflow in (make() for make in WAITING)}
+    """The API workflow of a name, as a dict to change."""
 
     def prompt_of(name):
-        if name in described:
-            return api(described[name])
         return json.loads((ROOT / "api" / f"{name}.json").read_text(encoding="utf-8"))
 
     return prompt_of

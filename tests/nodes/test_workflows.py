@@ -10,7 +10,7 @@ from mannequin.headless.validate import check
 from mannequin.lab.graph import NOTE_KIND, Lane, api, graph
 from mannequin.lab.kinds import KINDS, WIDGETS
 from mannequin.lab.layout import TITLE
-from mannequin.lab.workflows import ROOT, WAITING, WORKFLOWS, write
+from mannequin.lab.workflows import ROOT, WORKFLOWS, write
 
 TINY = ("pose_transfer", "try_on", "two_references")
 POSES = {
@@ -20,11 +20,12 @@ POSES = {
 }
 PUBLISHED = ("leffa_pose_transfer", "leffa_try_on")
 FACES = ("inpaint_with_words", "face_inpaint", "face_edit", "personalize_face")
-DESCRIBED = {workflow.name: workflow for workflow in (make() for make in WAITING)}
+PEOPLE = ("two_people_one_scene", "subject_morph", "swap_subject")
+HANDS = ("hands_then_body", "hand_repair", "try_on_hands")
 OF_USERS = ("reference_attention_sd15", "moa_with_controlnet")  # checkpoints: in ComfyUI alone
-ENGINE = (*TINY, *PUBLISHED, *POSES, *FACES, *(name for name in DESCRIBED if name not in OF_USERS))
+ENGINE = (*TINY, *PUBLISHED, *POSES, *FACES, *PEOPLE, *HANDS)
 LOOKING = (*TINY, *PUBLISHED, "reference_attention_sd15")  # by Flow-Guided Attention
-SHIPPED = (*LOOKING, *POSES, *FACES)
+SHIPPED = (*ENGINE, *OF_USERS)
 FILES = {
     "Load person model": ("model_name", r"(mannequin-tiny|leffa_\w+)\.safetensors"),
     "Load inpaint model": ("model_name", r"mannequin-tiny-inpaint\.safetensors"),
@@ -50,15 +51,13 @@ DOWNLOADS = {
 }
 
 
-@pytest.fixture(params=(*SHIPPED, *DESCRIBED))
+@pytest.fixture(params=SHIPPED)
 def name(request):
     return request.param
 
 
 def canvas(name):
-    """The workflow on the canvas; of those that wait for their weights, what will be written."""
-    if name in DESCRIBED:
-        return json.loads(json.dumps(graph(DESCRIBED[name])))
+    """The workflow on the canvas."""
     return json.loads((ROOT / f"{name}.json").read_text(encoding="utf-8"))
 
 
