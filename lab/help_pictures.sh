@@ -23,7 +23,7 @@ done
 for morph in 0 0.5 1; do
   run workflows/api/subject_morph.json "morph_$morph" --set "Between them.morph=$morph"
 done
-for strength in 0 0.5 1; do
+for strength in 0.25 0.5 1; do
   run workflows/api/two_people_one_scene.json "people_$strength" \
     --set "MoA router.strength=$strength"
 done

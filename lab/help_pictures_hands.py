@@ -20,15 +20,15 @@ from .pictures import read as picture_of
 SEEDS, CLOSE_UP = (7, 8), 64
 
 
-def poses() -> HandPoses:
-    """The example person's hands in the workflows' frame."""
-    width, height = SIZE
+def poses(height: int = SIZE[1], width: int = SIZE[0]) -> HandPoses:
+    """The example person's hands, by default in the workflows' frame."""
     return read((INPUTS / "person_c_hands.json").read_text(encoding="utf-8"), height, width)
 
 
 def hand_pose_page() -> Image.Image:
     """A picture, its skeletons, and a close-up and a drawing of each hand."""
-    found, picture = poses(), given("person_c_target")
+    picture = given("person_c_target")
+    found = poses(*picture.shape[:2])
     tiles: dict[str, Image.Image | Tensor] = {
         "a picture": picture,
         "its points": found.drawing()[0],
@@ -54,9 +54,7 @@ def hand_stage_page() -> Image.Image:
 def hand_repair_page(runs: Path) -> Image.Image:
     """A picture with broken hands before and after, and close-ups."""
     broken = given("person_c_broken_hands")
-    height, width = broken.shape[:2]
-    points = (INPUTS / "person_c_hands.json").read_text(encoding="utf-8")
-    found = read(points, height, width)
+    found = poses(*broken.shape[:2])
     mended = picture_of(newest(runs / "hands", "hand_repair"))
     tiles: dict[str, Image.Image | Tensor] = {"broken hands": broken, "repaired": mended}
     before, after = (found.crops(one[None], 2 * CLOSE_UP) for one in (broken, mended))

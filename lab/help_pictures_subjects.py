@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from .help_pictures import PAGES, given, strip
 from .pictures import newest, read
 
-MORPHS, STRENGTHS = ("0", "0.5", "1"), ("0", "0.5", "1")
+MORPHS, STRENGTHS = ("0", "0.5", "1"), ("0.25", "0.5", "1")
 MODES = ("people", "layers", "time")
 TILE = (256, 192)
 

@@ -18,28 +18,25 @@ ENLARGED, LEAST = 6, 0.1  # times, since it was made for larger pictures; confid
 Find = Callable[[np.ndarray], "np.ndarray | None"]
 
 
-def measure(stored: Mapping[str, np.ndarray], find: Find) -> dict[str, float]:
+def measure(stored: Mapping[str, np.ndarray], find: Find) -> dict[str, float | None]:
     """Per kind of picture the share `seen` in which a hand is found, and `error`, the mean distance
-    of the points that are seen in shares of the close-up's side, over the close-ups in which the
-    finder sees all kinds' hands; `compared` says how many those are.
+    of the points that are seen in shares of the close-up's side, over the close-ups of that kind in
+    which one is found; None where none is.
 
     stored: pictures u8 [N, S, S, 3] by kind, and points [N, 21, 3] in pixels. find: a picture to
     its 21 points in shares of the side, or None.
     """
     found = {kind: [find(picture) for picture in stored[kind]] for kind in KINDS}
     points, side = stored["points"], stored["real"].shape[1]
-    everywhere = [
-        k for k in range(len(points)) if all(found[kind][k] is not None for kind in KINDS)
-    ]
-    everywhere = [k for k in everywhere if (points[k, :, 2] > 0).any()]
-    out: dict[str, float] = {"pictures": len(points), "compared": len(everywhere)}
+    out: dict[str, float | None] = {"pictures": len(points)}
     for kind in KINDS:
         out[f"seen_{kind}"] = round(float(np.mean([f is not None for f in found[kind]])), 4)
         errors = []
-        for k in everywhere:
-            seen = points[k, :, 2] > 0
-            far = np.linalg.norm(found[kind][k] - points[k, :, :2] / side, axis=1)
-            errors.append(far[seen].mean())
+        for where, point in zip(found[kind], points, strict=True):
+            seen = point[:, 2] > 0
+            if where is not None and seen.any():
+                far = np.linalg.norm(where - point[:, :2] / side, axis=1)
+                errors.append(far[seen].mean())
         out[f"error_{kind}"] = round(float(np.mean(errors)), 4) if errors else None
     return out
 

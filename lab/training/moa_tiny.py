@@ -37,12 +37,12 @@ from .pva_tiny import face_vectors, load_face_net
 from .scene_data import ScenePool
 
 SEED = 1
-STEPS, DECAY, ROWS, FACE_ROWS, RATE = 4800, 0.3, 6, 8, 7e-4
+STEPS, DECAY, ROWS, FACE_ROWS, RATE = 3600, 0.3, 6, 8, 7e-4
 SCENES, ALONE = 0.75, 0.15  # shares of the steps: scenes, the branch without its router
 # Shares of the rows: noise only, and so much of it that colours of skin and hair no longer shine
 # through. With less of either the branch leaves people the colours that they had in the noise.
 PURE_NOISE, NOISY, FROM = 0.3, 0.35, 0.8
-KEEP, ROUTE, OWN, BALANCE = 1.0, 0.5, 0.5, 0.5  # of the losses beside the masked denoising
+KEEP, ROUTE, OWN, BALANCE = 1.0, 0.5, 0.5, 0.02  # of the losses beside the masked denoising
 UNPAINTED = 0.15
 BASE_NAME = "mannequin-tiny-inpaint"
 WEIGHTS = PERSON_WEIGHTS.parent / "routers" / "mannequin-tiny-moa.safetensors"

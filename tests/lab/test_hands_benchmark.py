@@ -109,21 +109,20 @@ def test_it_runs_whole(files, tmp_path, monkeypatch):
     with np.load(tmp_path / "hands.npz") as left:
         assert left["two"].shape == (2, 64, 64, 3) and left["points"].shape == (2, 21, 3)
         seen = mediapipe_hands.measure(dict(left), lambda picture: np.full((21, 2), 0.5))
-    assert seen["compared"] == 2 and seen["seen_single"] == 1
+    assert seen["pictures"] == 2 and seen["seen_single"] == 1
     assert 0 < seen["error_two"] == seen["error_real"] < 1
 
 
-def test_another_finder_is_compared_only_where_it_sees_every_kind():
+def test_another_finder_is_measured_where_it_sees_a_hand():
     stored = {kind: np.zeros((3, 8, 8, 3), np.uint8) for kind in mediapipe_hands.KINDS}
     stored["points"] = np.full((3, 21, 3), 4.0)
     stored["points"][2, :, 2] = 0  # nothing of it is in the picture
-    stored["single"][0] = 255
+    stored["single"][:2] = 255
 
     def find(picture):
         return None if picture.max() else np.full((21, 2), [0.8, 0.9])
 
     figures = mediapipe_hands.measure(stored, find)
-    assert figures["seen_single"] == 0.6667 and figures["seen_two"] == 1
-    assert figures["compared"] == 1 and figures["error_two"] == 0.5
-    blind = mediapipe_hands.measure(stored, lambda picture: None)
-    assert blind["compared"] == 0 and blind["error_two"] is None
+    assert figures["seen_single"] == 0.3333 and figures["seen_two"] == 1
+    assert figures["error_two"] == 0.5  # of the two hands that are in the picture
+    assert figures["error_single"] is None
