@@ -30,7 +30,9 @@ SAVED = {
 def test_the_template_browser_lists_every_workflow_with_its_thumbnail(editor):
     assert sorted(editor.templates()) == sorted(NAMES)
     for name in NAMES:
-        picture = editor.page.get_by_test_id(f"template-workflow-{name}").locator("img").first
+        card = editor.page.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()  # it gets its picture when it is seen
+        picture = card.locator("img").first
         editor.page.wait_for_function(
             "i => i.complete && i.naturalWidth", arg=picture.element_handle()
         )
