@@ -98,11 +98,9 @@ def repair(
     return Repaired(out, painted, shown)
 
 
-def skin_along(image: Tensor, poses: HandPoses, side: int) -> Tensor:
-    """The median colour of pictures [B, H, W, 3] along each hand's bones, [N, 3]: however a hand is
-    broken, most of what lies there is skin.
+def skin_along(image: Tensor, poses: HandPoses, side: int) -> Tensor | None:
+    """The median colour [3] of pictures [B, H, W, 3] along the bones of the only hand: however it
+    is broken, most of what lies there is skin. None where too few points are known for a bone.
     """
-    colours = []
-    for close, bones in zip(poses.crops(image, side), poses.regions(side, ON_BONES), strict=True):
-        colours.append(close[bones > 0].median(0).values)
-    return torch.stack(colours) if colours else image.new_zeros(0, 3)
+    on_bones = poses.crops(image, side)[0][poses.regions(side, ON_BONES)[0] > 0]
+    return on_bones.median(0).values if len(on_bones) else None

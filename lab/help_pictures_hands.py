@@ -40,7 +40,7 @@ def hand_pose_page() -> Image.Image:
 
 
 def hand_stage_page() -> Image.Image:
-    """Both hands and their masks, of two seeds."""
+    """A hand and its mask, of two seeds."""
     model, found = load_hand_model(FILES[2]), poses()
     skin = [value / 255 for value in bytes.fromhex(SKIN.removeprefix("#"))]
     tiles: dict[str, Image.Image | Tensor] = {"the pose": found.maps(CLOSE_UP)[0]}

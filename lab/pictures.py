@@ -61,6 +61,7 @@ def saved(runs: Path, prefix: str) -> list[Path]:
 
 
 def newest(runs: Path, prefix: str) -> Path:
+    """The last of them."""
     return saved(runs, prefix)[-1]
 
 

@@ -19,7 +19,7 @@ from .pose_field import PoseField
 from .site import Method, Step
 
 SURE = 0.15  # confidence from which the field judges a point that the head has found
-GAIN = 16.0  # so that scale 1 is the best of mannequin-tiny, and 2 over-corrects
+GAIN = 16.0  # so that scale 1 is the best of mannequin-tiny, and 4 over-corrects
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
         "cost_ratio": round(cost_ratio(painter, hand_pool), 4),
     }
     out.write_text(json.dumps({"seed": seed, "people": people, **figures}, indent=1))
-    out.with_suffix(".md").write_text(table(figures, people), encoding="utf-8")
+    out.with_suffix(".md").write_text(table(figures, people, seed), encoding="utf-8")
     pictures = {k: (near[k] * 255).round().byte().numpy() for k in ("real", "two", "single")}
     np.savez_compressed(out.with_suffix(".npz"), points=near["points"].numpy(), **pictures)
     rows = ("real", "drawing", "stage_one", "mask", "two", "fixed", "single")
@@ -235,14 +235,15 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
     return figures
 
 
-def table(figures: dict[str, float], people: int) -> str:
+def table(figures: dict[str, float], people: int, seed: int) -> str:
     """The figures as Markdown, with the command that makes them."""
     lines = [
         "# Hands first, then the body",
         "",
-        f"`mannequin bench hands --out FILE.json`, {people} held-out close-ups and as many whole "
-        "people. Errors are mean distances of the seen points in shares of the close-up's side (of "
-        "the picture's height for bodies); real: the same judge on the rendered pictures. Seam "
+        f"`mannequin bench hands --seed {seed} --out FILE.json`, {people} held-out close-ups and "
+        "as many whole people. Errors are mean distances of the seen points in shares of the "
+        "close-up's side (of the picture's height for bodies); real: the same judge on the "
+        "rendered pictures. Seam "
         "energy: slope across over slope along the mask's border where hand and bare arm meet; "
         "outline energy: along all of it.",
         "",

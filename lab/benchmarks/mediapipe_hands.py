@@ -59,6 +59,11 @@ def landmarker() -> Find:
 
 def main(path: Path) -> None:
     """Reads what `mannequin bench hands` wrote, prints the figures and writes them beside it."""
+    if not path.is_file():
+        raise SystemExit(
+            f"Expected the close-ups of the hand benchmark, there is no {path}. Run "
+            f"`mannequin bench hands --out {path.with_suffix('.json')}` first."
+        )
     with np.load(path) as stored:
         figures = measure(dict(stored), landmarker())
     path.with_name(f"{path.stem}_mediapipe.json").write_text(json.dumps(figures, indent=1))

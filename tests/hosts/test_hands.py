@@ -143,5 +143,9 @@ def test_a_hand_is_repaired_in_the_colour_of_the_old_one(model, monkeypatch):
 
     monkeypatch.setattr(HandModel, "paint", spy)
     repaired = repair(model, picture, poses(False), 1, steps=1)
-    torch.testing.assert_close(told[0], torch.tensor([[0.8, 0.6, 0.4]]))
+    torch.testing.assert_close(told[0], torch.tensor([0.8, 0.6, 0.4]))
     assert torch.equal(picture, before) and repaired.mask.any()
+    alone = points()
+    alone[1:, 2] = 0  # one point makes no bone: the colour is not known
+    again = repair(model, picture, poses(False, at=alone), 1, steps=1)
+    assert told[1] is None and torch.equal(again.image, before)

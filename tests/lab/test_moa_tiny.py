@@ -155,3 +155,12 @@ def test_faces_are_one_subject_each(loaded, pool):
     assert [len(bounds) for bounds in batch.bound] == [1] * 5
     assert batch.masks.shape == (5, 1, 64, 64) and bool(batch.masks.flatten(1).any(1).all())
     assert set(batch.region.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_most_rows_are_noise_or_nearly_so():
+    t = moa_tiny.draw_times(4000, 1000, torch.Generator().manual_seed(0))
+    assert t.min() >= 0 and t.max() == 999
+    assert (t == 999).float().mean() == pytest.approx(moa_tiny.PURE_NOISE, abs=0.03)
+    near = moa_tiny.PURE_NOISE + moa_tiny.NOISY
+    expected = near + (1 - near) * (1 - moa_tiny.FROM)  # the strata reach there too
+    assert (t >= 1000 * moa_tiny.FROM).float().mean() == pytest.approx(expected, abs=0.03)
