@@ -76,7 +76,7 @@ def subject(
         if not mask.any():
             raise ValueError(
                 f"The mask of the subject {word!r} is empty: paint where the person is to be "
-                "(white), or connect none, and the attention finds the place."
+                "(white), or connect none."
             )
     return *others, Subject(word, faces, mask)
 

@@ -3,7 +3,8 @@
 Every self- and cross-attention has two experts, the frozen prior and the personalised one with its
 own queries, keys and values; a small router per layer says for every pixel how much of each goes
 into the shared output projection. In cross-attention the personalised expert reads the multimodal
-prompt, in which the subjects' words carry their pictures.
+prompt, in which the subjects' words carry their pictures, and its queries are told where in the
+picture they are (our design).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import attention, mixture_attention
-from .moa_weights import KINDS, MoAWeights, bind, picture_feature, rooms, route
-from .pva import Projections
+from .moa_weights import KINDS, MoAWeights, bind, grid_places, picture_feature, rooms, route
+from .pva import ROOMS
 from .routed import Routed, RoutedAdapters, conditional_rows, prior_attention, split_heads
 from .routes import (
     Bound,
@@ -37,8 +38,9 @@ class MoA(Routed):
     experts: weights for the model, see `MoAWeights.check`. subjects: who stands behind which words.
     strength: R_personal is multiplied by it and kept at most 1; R_prior is the rest (our design).
     Where every subject of a picture has a mask, that picture's routes end at them, softly (our
-    design). layers: where the experts act: "all", "coarse", "fine" or layer ids; the prior alone
-    elsewhere.
+    design). Who stands where is said by a subject's mask, or else by the order of the words, from
+    left to right, see `standing`. layers: where the experts act: "all", "coarse", "fine" or layer
+    ids; the prior alone elsewhere.
     record: is filled with the routes, for which the attention to the words is computed once more.
     sigmas [rows]: the noise level of every conditional row, where the step says only their mean
     (training). The rest as in `Routed`. The unconditional rows see the prior alone.
@@ -64,14 +66,16 @@ class MoA(Routed):
             experts.check_subject(bound.subject)
         self.layers = tuple(layers_chosen(experts.branch("cross"), layers))
         self._features = [[picture_feature(b.subject.faces) for b in row] for row in self.rows]
+        self._standing = [standing(row) for row in self.rows]
         self._rooms = rooms(experts.tensors)
         self._limits: dict[tuple[int, int], Tensor] = {}
-        self._spots: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
+        self._places: dict[tuple, Tensor] = {}
+        self._spots: dict[tuple, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
         self._kept: dict[tuple[str, torch.dtype, torch.device], dict[str, Tensor]] = {}
 
     def end(self) -> None:
         super().end()
-        self._kept, self._limits, self._spots = {}, {}, {}
+        self._kept, self._limits, self._places, self._spots = {}, {}, {}, {}
 
     def context(
         self, n: Tensor, keys: Tensor, values: Tensor, site: Site
@@ -117,23 +121,26 @@ class MoA(Routed):
 
     def personalised(self, n: Tensor, rows: list[int], site: Site) -> tuple[Tensor, ...]:
         """(Q', K', V') of the personalised expert, [b, H, N or L, d]."""
-        own = Projections(**self._room(f"expert.{site.layer}.{site.kind}", n))
+        own = self._room(f"expert.{site.layer}.{site.kind}", n)
         seen = n if site.kind == "self" else self.prompt(rows, site)
-        pairs = ((n, own.to_q), (seen, own.to_k), (seen, own.to_v))
-        return tuple(split_heads(F.linear(x, w), site.heads) for x, w in pairs)
+        q, k, v = (F.linear(x, own[room]) for x, room in zip((n, seen, seen), ROOMS, strict=True))
+        if site.kind == "cross":
+            q = q + F.linear(self._where_cells_are(site.grid, n), own["place"])
+        return tuple(split_heads(t, site.heads) for t in (q, k, v))
 
     def prompt(self, rows: list[int], site: Site) -> Tensor:
         """The multimodal prompt of these rows [b, L, W]: the text, with the subjects'
         words bound to their pictures.
         """
         text = self._inputs[site.layer, "text"][rows]
-        row, place, features = self._bound(len(rows), text)
+        row, place, features, across = self._bound(len(rows), text)
         sigma = torch.full((len(rows),), site.step.sigma) if self.sigmas is None else self.sigmas
         words = bind(
             self._room("binder", text),
             text[row, place],
             features,
             sigma.to(text.device)[row],
+            across,
             self.experts.layers.index(site.layer),
         )
         return text.index_put((row, place), words)
@@ -147,9 +154,16 @@ class MoA(Routed):
             self._kept[key] = {part: t.to(like) for part, t in self._rooms[name].items()}
         return self._kept[key]
 
-    def _bound(self, count: int, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Every token that a subject is bound to: its row, its place, and the subject's pictures
-        [K, D]; found once a run. text [count, L, W].
+    def _where_cells_are(self, grid: tuple[int, int], like: Tensor) -> Tensor:
+        """[h * w, 4 PLACES], see `grid_places`; found once a run."""
+        key = grid, like.dtype, like.device
+        if key not in self._places:
+            self._places[key] = grid_places(grid).to(like)
+        return self._places[key]
+
+    def _bound(self, count: int, text: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Every token that a subject is bound to: its row, its place, the subject's pictures
+        [K, D], and where the subject stands [K]; found once a run. text [count, L, W].
         """
         key = count, text.shape[1], text.dtype, text.device
         if key not in self._spots:
@@ -157,8 +171,12 @@ class MoA(Routed):
             row, number, place = where.nonzero(as_tuple=True)
             whose = row if len(self.rows) > 1 else torch.zeros_like(row)
             spots = zip(whose.tolist(), number.tolist(), strict=True)
-            features = [self._features[one][which] for one, which in spots]
-            self._spots[key] = row, place, torch.stack(features).to(text)
+            features, stands = zip(
+                *((self._features[one][which], self._standing[one][which]) for one, which in spots),
+                strict=True,
+            )
+            across = torch.tensor(stands, device=text.device)
+            self._spots[key] = row, place, torch.stack(features).to(text), across
         return self._spots[key]
 
     def _observe(self, site: Site, share: Tensor, personal: tuple[Tensor, ...]) -> None:
@@ -169,6 +187,29 @@ class MoA(Routed):
             q, k, _ = personal
             words = word_attention(q, k, self.where(len(q), k.shape[2], q.device))
         self.record.observe(site, share, words)
+
+
+def standing(subjects: Sequence[Bound]) -> list[float]:
+    """How far across the picture every subject stands, 0..1: in the middle of the mask; those
+    without one share what is left of the width, in the order of their words (our design).
+    """
+    places = [(place + 0.5) / len(subjects) for place in range(len(subjects))]
+    middles = [_middle(bound.subject.mask) for bound in subjects]
+    for middle in sorted(m for m in middles if m is not None):
+        places.remove(min(places, key=lambda place: abs(place - middle)))
+    free = [number for number, middle in enumerate(middles) if middle is None]
+    free.sort(key=lambda number: subjects[number].tokens)
+    shared = dict(zip(free, places, strict=True))
+    return [shared[number] if m is None else m for number, m in enumerate(middles)]
+
+
+def _middle(mask: Tensor | None) -> float | None:
+    """How far across a mask [H, W] is on average, 0..1; None where it says nothing."""
+    if mask is None or not mask.any():
+        return None
+    columns = mask.float().sum(0)
+    at = (torch.arange(len(columns), device=columns.device) + 0.5) / len(columns)
+    return float((columns * at).sum() / columns.sum())
 
 
 def _all_masked(subjects: Sequence[Bound]) -> bool:

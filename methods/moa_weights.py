@@ -17,7 +17,7 @@ from .pva import ROOMS, FaceEmbedding, Projections
 from .routes import Subject
 
 KINDS = ("self", "cross")
-WAVES = 4
+WAVES, PLACES = 4, 3
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class MoAWeights:
     width (of the text's tokens), layers (ids, as they run). tensors:
 
     - `expert.LAYER.KIND.to_q | to_k | to_v`: Q', K', V' of the personalised expert;
+    - `expert.LAYER.cross.place`: what is added to Q' for where a pixel is, see `places`;
     - `router.LAYER.KIND.norm | enter | leave.weight | bias`: from a layer's input to two logits;
     - `binder.*`: the MLP that binds a picture to a word, see `bind`.
 
@@ -101,7 +102,8 @@ def names(layers: tuple[str, ...]) -> set[str]:
     }
     rooms = ("picture", "norm", "enter", "leave")
     wanted |= {f"binder.{room}.{what}" for room in rooms for what in ("weight", "bias")}
-    return wanted | {"binder.time.weight", "binder.layer"}
+    wanted |= {f"expert.{layer}.cross.place" for layer in layers}
+    return wanted | {"binder.time.weight", "binder.place.weight", "binder.layer"}
 
 
 def rooms(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -130,18 +132,39 @@ def waves(sigma: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
-def bind(
-    tensors: Mapping[str, Tensor], words: Tensor, features: Tensor, sigma: Tensor, layer: int
-) -> Tensor:
-    """The multimodal prompt's token: word + MLP([word; picture + time + layer]).
+def places(at: Tensor) -> Tensor:
+    """Places 0..1 along the picture [...] as sines and cosines, [..., 2 PLACES]."""
+    angle = at.float()[..., None] * math.pi * 2.0 ** torch.arange(PLACES, device=at.device)
+    return torch.cat([angle.sin(), angle.cos()], -1)
 
-    tensors: `picture`, `norm`, `enter`, `leave` (weight, bias), `time.weight`, `layer`, in the type
-    of the words [K, W]; features [K, D]; sigma [K]. Returns [K, W]. The word is added, and the last
-    matrix starts at zero, so that training begins at the prior (our design).
+
+def grid_places(grid: tuple[int, int]) -> Tensor:
+    """`places` of the middles of all cells (h, w), across and down: [h * w, 4 PLACES]."""
+    down, across = ((torch.arange(n) + 0.5) / n for n in grid)
+    rows, columns = torch.meshgrid(down, across, indexing="ij")
+    return torch.cat([places(columns), places(rows)], -1).flatten(0, 1)
+
+
+def bind(
+    tensors: Mapping[str, Tensor],
+    words: Tensor,
+    features: Tensor,
+    sigma: Tensor,
+    across: Tensor,
+    layer: int,
+) -> Tensor:
+    """The multimodal prompt's token: word + MLP([word; picture + time + layer + place]).
+
+    tensors: `picture`, `norm`, `enter`, `leave` (weight, bias), `time.weight`, `place.weight`,
+    `layer`, in the type of the words [K, W]; features [K, D]; sigma [K]; across [K], 0..1: where
+    the person stands. Returns [K, W]. The word is added, and the last matrix starts at zero, so
+    that training begins at the prior; the place is told because two words that differ in nothing
+    else could not be kept apart (our design).
     """
     shown = F.linear(features.to(words), tensors["picture.weight"], tensors["picture.bias"])
     moment = F.linear(waves(sigma).to(words), tensors["time.weight"]) + tensors["layer"][layer]
-    x = torch.cat([words, shown + moment], -1)
+    stands = F.linear(places(across).to(words), tensors["place.weight"])
+    x = torch.cat([words, shown + moment + stands], -1)
     x = F.layer_norm(x, x.shape[-1:], tensors["norm.weight"], tensors["norm.bias"])
     hidden = F.silu(F.linear(x, tensors["enter.weight"], tensors["enter.bias"]))
     return words + F.linear(hidden, tensors["leave.weight"], tensors["leave.bias"])
@@ -190,6 +213,9 @@ def new_weights(
                 weight = getattr(own[layer][kind], room).detach().float().clone()
                 tensors[f"expert.{layer}.{kind}.{room}"] = weight
             channels = own[layer][kind].to_q.shape[1]
+            if kind == "cross":
+                rows = len(own[layer][kind].to_q)
+                tensors[f"expert.{layer}.{kind}.place"] = torch.zeros(rows, 4 * PLACES)
             norm(f"router.{layer}.{kind}.norm", channels)
             linear(f"router.{layer}.{kind}.enter", channels, hidden)
             linear(f"router.{layer}.{kind}.leave", hidden, 2, 0.0)
@@ -198,6 +224,7 @@ def new_weights(
     linear("binder.enter", 2 * width, 2 * width)
     linear("binder.leave", 2 * width, width, 0.0)
     tensors["binder.time.weight"] = torch.randn(width, 2 * WAVES) * 0.1
+    tensors["binder.place.weight"] = torch.randn(width, 2 * PLACES) * 0.3
     tensors["binder.layer"] = torch.randn(len(layers), width) * 0.1
     config = {
         "family": "moa",

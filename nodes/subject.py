@@ -39,8 +39,9 @@ class Subject(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White where the person is to be painted. Without one the attention to "
-                    "the word finds the place. A trained router does not need it.",
+                    tooltip="White where the person is to be painted. Without one a trained router "
+                    "puts people side by side, as the prompt names them; from masks or attention, "
+                    "the attention to the word finds the place.",
                 ),
                 FaceEmbedding.Input(
                     "morph_into",

@@ -14,13 +14,17 @@ from ...methods.pva import FaceEmbedding
 from ...methods.routes import Bound, Subject
 from ..people import phrases
 from ..people.portraits import FACES
-from .inpaint_data import Pool, paint_region
+from .inpaint_data import Pool, box_of, grow, paint_region
 from .pva_tiny import MIRRORED, MOST_REFERENCES, face_region
 from .scene_data import ScenePool
 
 EMBEDDING = "mannequin-tiny-face"
 NOUNS = ("man", "woman", "person")
-PLAIN, EVERYTHING, LEFT_OUT = 0.5, 0.6, 0.15
+PLAIN, LEFT_OUT = 0.5, 0.05  # shares: nothing said but who there is, a person who is no subject
+MASKED = 0.2  # of the pictures whose subjects come with masks
+EVERYTHING, PEOPLE = 0.35, 0.45  # what is painted; as the base was taught otherwise
+BOX = 0.3  # of the people to be painted, as boxes
+GROWN = (2, 9)  # pixels around them
 
 
 @dataclass
@@ -74,7 +78,7 @@ def draw_scenes(
     pool: ScenePool, count: int, vectors: Tensor, tokenizer: Any, rng: np.random.Generator
 ) -> Scenes:
     """Scenes of one to three people; now and then one of several is nobody's subject, and then is
-    background like any other.
+    background like any other. In a share of the scenes all subjects come with masks.
     """
     which = rng.integers(len(pool), size=count)
     images, owners = pool.take(torch.from_numpy(which))
@@ -107,10 +111,22 @@ def draw_faces(
 
 
 def region_of(label: Tensor, domain: str, rng: np.random.Generator) -> Tensor:
-    """What is painted, [H, W]: mostly everything, otherwise as the base was taught."""
-    if rng.random() < EVERYTHING:
+    """What is painted, [H, W]: everything, all the people, otherwise as the base was taught."""
+    chance = rng.random()
+    if chance < EVERYTHING:
         return torch.ones(label.shape)
+    if chance < EVERYTHING + PEOPLE:
+        owner = label if domain == "scene" else (label > 0).to(label)
+        return around_people(owner, int(rng.integers(*GROWN)), rng.random() < BOX)
     return face_region(label, rng) if domain == "face" else paint_region(label, domain, rng)
+
+
+def around_people(owner: Tensor, pixels: int, box: bool) -> Tensor:
+    """Everybody in owner [H, W] and the pixels around them, or each one's box; 1 or 0, [H, W]."""
+    if not box:
+        return grow((owner > 0).float(), pixels)
+    boxes = [box_of(owner == k, pixels) for k in owner.unique() if k]
+    return torch.stack(boxes).amax(0).float() if boxes else torch.ones(owner.shape)
 
 
 def _batch(
@@ -125,6 +141,7 @@ def _batch(
     most = max(len(portraits) for _, portraits, _, _ in rows)
     masks = torch.zeros(len(rows), most, *images.shape[1:3])
     present = torch.zeros(len(rows), most)
+    shown = rng.random(len(rows)) < MASKED
     bound: list[list[Bound]] = []
     for row, (prompt, portraits, where, kept) in enumerate(rows):
         found: list[Bound] = []
@@ -133,7 +150,7 @@ def _batch(
             if keep:
                 faces = embedding_of(other_pictures(vectors, portrait, rng))
                 masks[row, len(found)], present[row, len(found)] = mask, 1
-                found.append(Bound(Subject(word, faces), (token,)))
+                found.append(Bound(Subject(word, faces, mask if shown[row] else None), (token,)))
         bound.append(found)
     prompts = [prompt for prompt, *_ in rows]
     most = max(map(len, bound))

@@ -1,8 +1,8 @@
 """`mannequin train moa-tiny`: a mixture of attention beside the frozen tiny inpainting model.
 
 What learns: the personalised expert and the router of every self- and cross-attention, and the MLP
-that binds a picture to a word. Scenes of one to three people, and faces alone; references are
-pictures of the same people on other days.
+that binds a picture to a word. Scenes of one to three people, and faces alone, some with masks of
+the people; references are pictures of the same people on other days.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from ...hosts.faces import FaceNet
 from ...hosts.lending import lend
 from ...hosts.routers import write_router
 from ...methods.moa import MoA
-from ...methods.moa_losses import RouteTap, balanced_l1, masked_error, people_loss, router_loss
+from ...methods.moa_losses import (
+    RouteTap,
+    balanced_l1,
+    masked_error,
+    mixing,
+    people_loss,
+    router_loss,
+)
 from ...methods.moa_weights import MoAWeights
 from ...methods.person import latent_mask
 from ...methods.personalize import Base, stratified
@@ -33,16 +40,17 @@ from .loop import Schedule, Trainer
 from .moa_learned import BranchAlone, Learned, begin
 from .moa_scenes import EMBEDDING, Scenes, draw_faces, draw_scenes
 from .models import PERSON_WEIGHTS
+from .parallel import launch, processes, rank
 from .pva_tiny import face_vectors, load_face_net
 from .scene_data import ScenePool
 
 SEED = 1
-STEPS, DECAY, ROWS, FACE_ROWS, RATE = 3600, 0.3, 6, 8, 7e-4
+STEPS, DECAY, ROWS, FACE_ROWS, RATE = 7200, 0.3, 6, 8, 1e-3
 SCENES, ALONE = 0.75, 0.15  # shares of the steps: scenes, the branch without its router
 # Shares of the rows: noise only, and so much of it that colours of skin and hair no longer shine
 # through. With less of either the branch leaves people the colours that they had in the noise.
 PURE_NOISE, NOISY, FROM = 0.3, 0.35, 0.8
-KEEP, ROUTE, OWN, BALANCE = 1.0, 0.5, 0.5, 0.02  # of the losses beside the masked denoising
+KEEP, ROUTE, OWN, BALANCE, MIXED = 4.0, 2.0, 0.5, 0.2, 0.3  # of the losses beside the denoising
 UNPAINTED = 0.15
 BASE_NAME = "mannequin-tiny-inpaint"
 WEIGHTS = PERSON_WEIGHTS.parent / "routers" / "mannequin-tiny-moa.safetensors"
@@ -51,7 +59,7 @@ WEIGHTS = PERSON_WEIGHTS.parent / "routers" / "mannequin-tiny-moa.safetensors"
 class MoALoss:
     """Masked denoising of the subjects, the prior's own prediction elsewhere, the router's loss and
     the words' balanced L1 (the paper's losses; that the background is compared with the prior
-    instead of the picture, `people_loss` and all weights are our design).
+    instead of the picture, `people_loss`, `mixing` and all weights are our design).
 
     In ALONE of the steps the branch acts without its router and learns the whole picture. features:
     what a face network makes of the painted people counts too.
@@ -110,8 +118,9 @@ class MoALoss:
             "router": router_loss(tap, people, self.learned.config["layers"]),
             "own": people_loss(tap, people, self.learned.config["layers"]),
             "balance": balanced_l1(tap, batch.masks, batch.present),
+            "mixed": mixing(tap, batch.masks, batch.present),
         }
-        shares = (1.0, KEEP, ROUTE, OWN, BALANCE)
+        shares = (1.0, KEEP, ROUTE, OWN, BALANCE, MIXED)
         total = sum(share * term for share, term in zip(shares, terms.values(), strict=True))
         return {"total": total + sum(self._features(out, x0, cells * hole, g)), **terms}
 
@@ -149,7 +158,9 @@ def train(
 
 
 def export(trainer: Trainer, learned: Learned, out: Path) -> MoAWeights:
-    """Writes the averaged weights in half precision, with where they come from."""
+    """Writes the averaged weights in half precision, with where they come from; `processes` as
+    many as train together now.
+    """
     provenance = {
         "made_by": "mannequin train moa-tiny",
         "data": "synthetic people of lab/people, portraits-1, split train, from 0, and scenes "
@@ -157,6 +168,7 @@ def export(trainer: Trainer, learned: Learned, out: Path) -> MoAWeights:
         "licence": "Apache-2.0",
         "seed": SEED,
         "steps": trainer.step,
+        "processes": processes(),
         "training_seconds": round(trainer.seconds),
     }
     weights = learned.weights_of(trainer.averaged()["moa"], provenance)
@@ -174,8 +186,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--faces", type=Path, required=True, help="the trained face network")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--processes", type=int, default=1, help="each with a batch of its own")
     options = parser.parse_args(arguments)
-    run(options.work, options.base, options.faces, options.out, options.steps)
+    files = options.work, options.base, options.faces, options.out
+    launch(options.processes, run, *files, options.steps)
 
 
 def run(work: Path, base: Path, faces: Path, out: Path, steps: int) -> None:
@@ -186,4 +200,5 @@ def run(work: Path, base: Path, faces: Path, out: Path, steps: int) -> None:
         net = load_face_net(faces)
         features = FaceFeatures(net, shipped(base))
         trained = train(model, clip, lent, net, pool, work / "moa.safetensors", steps, features)
-    export(*trained, out)
+    if rank() == 0:
+        export(*trained, out)

@@ -14,6 +14,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def processes() -> int:
+    """How many train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def average(parameters: Sequence[Tensor]) -> None:
     """Replaces gradients by their mean over all processes; where one has none it counts as zero.
 

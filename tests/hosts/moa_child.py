@@ -135,6 +135,7 @@ both = halves(64, 64)
 for case, made in {
     "trained_off": tiny_routed(strength=0.0),
     "trained": tiny_routed(),
+    "trained_masks": tiny_routed(both),
     "trained_half": tiny_routed(strength=0.5, layers="coarse", temperature=0.5),
     "masks_off": tiny_routed(both, UNTRAINED, strength=0.0),
     "masks": tiny_routed(both, UNTRAINED),

@@ -125,6 +125,7 @@ def test_strength_zero_is_bit_identical_to_no_node(out):
     [
         ("trained", {}),
         ("trained_half", {"strength": 0.5, "layers": "coarse", "temperature": 0.5}),
+        ("trained_masks", {"masks": halves(64, 64)}),
         ("masks", {"masks": halves(64, 64), "trained": False}),
         ("attention", {"trained": False}),
         ("trained_batch", {"batch": 2}),
@@ -137,6 +138,13 @@ def test_both_hosts_paint_the_same(out, loaded, inpaint_file, case, how):
     assert out[case].shape != out["tiny"].shape or far(out[case], out["tiny"])
     if f"{case}_share" in out:
         assert same(out[f"{case}_share"], share)
+
+
+def test_masks_say_to_a_trained_router_who_stands_where(out):
+    assert far(out["trained_masks"], out["trained"])
+    free, where = out["trained_share"], out["trained_masks_share"]
+    right = halves(*free.shape[-2:])[1] > 0
+    assert where[right].mean() < free[right].mean()
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])

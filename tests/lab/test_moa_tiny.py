@@ -113,7 +113,7 @@ def test_every_term_of_the_loss_is_there_and_starts_at_the_prior(files, loaded, 
         batch = moa_scenes.draw_scenes(loss.scenes, 2, vectors, clip.tokenizer, rng)
         terms = loss.of(batch, torch.Generator().manual_seed(0))
         alone = loss.of(batch, torch.Generator().manual_seed(0), alone=True)
-    assert set(terms) == {"total", "people", "kept", "router", "own", "balance"}
+    assert set(terms) == {"total", "people", "kept", "router", "own", "balance", "mixed"}
     assert float(terms["kept"].detach()) < 1e-9, "an untrained branch is the prior"
     assert 0 < float(terms["router"].detach()) < 0.25
     assert set(alone) == {"total", "alone"} and float(alone["alone"].detach()) > 0
@@ -155,6 +155,50 @@ def test_faces_are_one_subject_each(loaded, pool):
     assert [len(bounds) for bounds in batch.bound] == [1] * 5
     assert batch.masks.shape == (5, 1, 64, 64) and bool(batch.masks.flatten(1).any(1).all())
     assert set(batch.region.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_a_subjects_mask_is_where_its_person_is(loaded, pool, monkeypatch):
+    monkeypatch.setattr(moa_scenes, "MASKED", 0.5)
+    vectors = torch.randn(len(pool), 2, DIMENSION)
+    rng = np.random.default_rng(4)
+    tokenizer = loaded[1].tokenizer
+    batch = moa_scenes.draw_scenes(ScenePool(pool), 12, vectors, tokenizer, rng)
+    shown = [[b.subject.mask is not None for b in bounds] for bounds in batch.bound]
+    assert all(len({*row}) == 1 for row in shown), "a picture's people all have masks, or none has"
+    assert {True} < {row[0] for row in shown}
+    for row, bounds in enumerate(batch.bound):
+        for number, bound in enumerate(bounds):
+            if bound.subject.mask is not None:
+                assert torch.equal(bound.subject.mask, batch.masks[row, number])
+
+
+def test_people_are_painted_with_what_is_around_them_or_in_boxes():
+    owner = torch.zeros(10, 20)
+    owner[4:6, 3:5], owner[2, 15] = 1, 2
+    grown = moa_scenes.around_people(owner, 1, box=False)
+    assert grown[3:7, 2:6].all() and grown[1:4, 14:17].all() and int(grown.sum()) == 16 + 9
+    owner[9, 3] = 1
+    boxes = moa_scenes.around_people(owner, 1, box=True)
+    assert boxes[3:, 2:6].all() and int(boxes.sum()) == 7 * 4 + 9
+    behind = torch.where(owner == 1, 0, owner)
+    assert int(moa_scenes.around_people(behind, 1, box=True).sum()) == 9, "one is not to be seen"
+    assert moa_scenes.around_people(0 * owner, 1, box=True).all(), "nobody: everything"
+
+
+def test_everything_or_all_people_are_mostly_painted(monkeypatch):
+    owner = torch.zeros(64, 128)
+    owner[20:, 10:40] = 1
+    rng = np.random.default_rng(0)
+    whole = [bool(moa_scenes.region_of(owner, "scene", rng).all()) for _ in range(300)]
+    assert moa_scenes.EVERYTHING - 0.1 < sum(whole) / 300 < moa_scenes.EVERYTHING + 0.25
+    monkeypatch.setattr(moa_scenes, "EVERYTHING", 0.0)
+    monkeypatch.setattr(moa_scenes, "PEOPLE", 1.0)
+    face = torch.zeros(64, 64)
+    face[20:40, 20:40], face[40:50, 25:35] = 6, 1
+    for label, domain in ((owner, "scene"), (face, "face")):
+        for _ in range(20):
+            region = moa_scenes.region_of(label, domain, rng)
+            assert region[label > 0].all() and not region.all()
 
 
 def test_most_rows_are_noise_or_nearly_so():

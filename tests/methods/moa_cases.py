@@ -87,17 +87,27 @@ def run(method, where, n, keys, q, k, v, others=()):
     return method.attend(q, k, v, where, others)
 
 
-def prompt_by_hand(weights, text, people, sigma, layer=LAYER):
-    """The multimodal prompt of one row [L, W]: every bound token goes through the MLP alone."""
+def places(at):
+    """sin and cos of pi, 2 pi, 4 pi times a place."""
+    angle = torch.pi * at * torch.tensor([1.0, 2.0, 4.0])
+    return torch.cat([angle.sin(), angle.cos()])
+
+
+def prompt_by_hand(weights, text, people, sigma, layer=LAYER, across=None):
+    """The multimodal prompt of one row [L, W]: every bound token goes through the MLP alone.
+    across: where the people stand, by default side by side in this order.
+    """
     t = weights.tensors
     out = text.clone()
-    for one in people:
+    for number, one in enumerate(people):
         vectors = one.subject.faces.vectors[:, 0]
         feature = (vectors / vectors.norm(dim=-1, keepdim=True)).mean(0) * DIMENSION**0.5
         angle = torch.atan(torch.tensor(sigma)) * torch.tensor([1.0, 2.0, 4.0, 8.0])
         time = torch.cat([angle.sin(), angle.cos()]) @ t["binder.time.weight"].T
         time = time + t["binder.layer"][LAYERS.index(layer)]
+        stands = (number + 0.5) / len(people) if across is None else across[number]
         shown = t["binder.picture.weight"] @ feature + t["binder.picture.bias"] + time
+        shown = shown + t["binder.place.weight"] @ places(stands)
         for place in one.tokens:
             x = torch.cat([text[place], shown])
             x = (x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt()
@@ -119,8 +129,14 @@ def routes_by_hand(weights, n, kind, temperature=1.0, layer=LAYER):
 def expert_by_hand(weights, n, seen, kind, layer=LAYER):
     """What the personalised expert alone says for one row, [H, N, d]."""
     p = weights.expert(layer, kind)
-    q, k, v = (heads(x[None] @ w.T) for x, w in ((n, p.to_q), (seen, p.to_k), (seen, p.to_v)))
-    return attention(q, k, v)[0]
+    q, k, v = n @ p.to_q.T, seen @ p.to_k.T, seen @ p.to_v.T
+    if kind == "cross":
+        height, width = GRID
+        for cell in range(height * width):
+            down, across = divmod(cell, width)
+            at = torch.cat([places((across + 0.5) / width), places((down + 0.5) / height)])
+            q[cell] += weights.tensors[f"expert.{layer}.cross.place"] @ at
+    return attention(*(heads(x[None]) for x in (q, k, v)))[0]
 
 
 _PARTS = tuple(f"{a}.{b}" for a in ("norm", "enter", "leave") for b in ("weight", "bias"))

@@ -13,6 +13,7 @@ from mannequin.methods.moa_losses import (
     RouteTap,
     balanced_l1,
     masked_error,
+    mixing,
     people_loss,
     router_loss,
 )
@@ -257,6 +258,20 @@ def test_the_balanced_loss_wants_words_inside_their_masks():
     one = torch.stack([sides[..., 0], sides[..., 0]], -1)
     alone = balanced_l1(tap([sides[..., 0]] * 3, one), masks, torch.tensor([[1.0, 0.0]]))
     torch.testing.assert_close(alone, torch.tensor(-1.0))
+
+
+def test_mixing_is_nothing_when_everybody_looks_at_their_own_word():
+    masks = torch.stack(halves(6, 8))[None]
+    sides = resample(masks, case.GRID).flatten(2).mT
+    present, whole = torch.ones(1, 2), sides[..., 0]
+    assert float(mixing(tap([whole] * 3, 0.2 * sides), masks, present)) == pytest.approx(
+        0, abs=1e-4
+    )
+    same = mixing(tap([whole] * 3, torch.full_like(sides, 0.2)), masks, present)
+    torch.testing.assert_close(same, torch.tensor(0.5).log().neg())
+    assert float(mixing(tap([whole] * 3, 0.2 * sides.flip(-1)), masks, present)) > 5
+    alone = mixing(tap([whole] * 3, 0 * sides + 0.2), masks, torch.tensor([[1.0, 0.0]]))
+    torch.testing.assert_close(alone, torch.tensor(0.0))
 
 
 def test_the_masked_error_counts_what_is_inside():
