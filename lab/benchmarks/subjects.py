@@ -2,7 +2,8 @@
 still the prior's?
 
 Held-out people take the places of others in held-out scenes of two. Three samples from the same
-noise: the prior's, MoA's, and that of the personalised branch alone, without a router.
+noise: the prior's, MoA's, and that of the personalised branch alone, without a router; MoA's once
+more with a mask for every person, and all of them with the scene painted too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from .subjects_scenes import (
     paint,
     told_apart,
 )
-from .subjects_table import table
+from .subjects_table import WHOLE, table
 
 FOLDER = PERSON_WEIGHTS.parent
 FILES = (
@@ -48,12 +49,16 @@ JUDGE = Path(__file__).parent / "weights" / "face-judge.safetensors"
 SCENES, ROUTED_SCENES, BATCH, SHOWN = 64, 48, 8, 6
 DIVERSE_SCENES, SEEDS, TIMED = 4, 16, 7
 GROUPS = ("skin_tone", "gender", "age")
-KINDS = ("prior", "moa", "branch")
+ACCURACY = {"moa": "", "branch": "_no_router", "prior": "_prior", "masked": "_masked"}
 
 
-def everything(stage: Stage, cast: Cast, seed: int) -> tuple[dict[str, Tensor], Tensor]:
-    """The three samples of every scene [N, 64, 128, 3], and where MoA routed people [N, h, w]."""
-    out: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
+def samples(
+    stage: Stage, cast: Cast, seed: int, everything: bool = False
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Every scene as "prior", "moa", "branch" and "masked", each [N, 64, 128, 3]; and where MoA
+    routed people [N, h, w].
+    """
+    out: dict[str, list[Tensor]] = {}
     maps = []
     for start in range(0, len(cast), BATCH):
         part = cast.some(range(start, min(start + BATCH, len(cast))))
@@ -62,23 +67,42 @@ def everything(stage: Stage, cast: Cast, seed: int) -> tuple[dict[str, Tensor], 
             "prior": None,
             "moa": MoA(stage.router, bound, record=record),
             "branch": BranchAlone(stage.router, bound),
+            "masked": MoA(stage.router, bound_of(stage, part, masked=True)),
         }
         for kind, method in methods.items():
-            out[kind].append(paint(stage, part, seed + start, method))
+            out.setdefault(kind, []).append(paint(stage, part, seed + start, method, everything))
         maps.append(record.share())
     return {kind: torch.cat(parts) for kind, parts in out.items()}, torch.cat(maps)
 
 
+def measured(
+    stage: Stage, cast: Cast, painted: dict[str, Tensor], after: str = ""
+) -> dict[str, float]:
+    """The figures of pictures from `samples`, their names ending in `after`."""
+    scores = {kind: likeness(stage, cast, pictures) for kind, pictures in painted.items()}
+    where = cast.background()
+    out = {f"id_{kind}{after}": float(own_likeness(s).mean()) for kind, s in scores.items()}
+    for kind in ("moa", "masked", "branch"):
+        same = (painted[kind], painted["prior"], where)
+        out[f"background_psnr_{kind}{after}"] = psnr(*same)
+        out[f"background_ssim_{kind}{after}"] = ssim(*same)
+    for kind, score in scores.items():
+        out[f"two_subject_accuracy{ACCURACY[kind]}{after}"] = told_apart(score)
+    return out
+
+
 def diversity(stage: Stage, cast: Cast, seed: int) -> float:
-    """Variance of the background's pixels over SEEDS samples, MoA's over the prior's."""
+    """Variance of the background's pixels over SEEDS samples of everything, MoA's over the
+    prior's.
+    """
     variance: dict[str, list[float]] = {"prior": [], "moa": []}
     for row in range(min(DIVERSE_SCENES, len(cast))):
         same = cast.some([row] * SEEDS)
         where = cast.background()[row]
         for kind in variance:
             method = MoA(stage.router, bound_of(stage, same)) if kind == "moa" else None
-            samples = paint(stage, same, seed + row, method)
-            variance[kind].append(float(samples.var(0)[where].mean()))
+            painted = paint(stage, same, seed + row, method, everything=True)
+            variance[kind].append(float(painted.var(0)[where].mean()))
     return statistics.fmean(variance["moa"]) / statistics.fmean(variance["prior"])
 
 
@@ -118,24 +142,17 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
     write_portraits(folder, 0, HELDOUT_PORTRAITS, "heldout", processes=2)
     stage = load_stage(FILES, JUDGE, folder)
     cast = draw_cast(stage, pairs or SCENES, seed)
-    painted, maps = everything(stage, cast, seed)
-    scores = {kind: likeness(stage, cast, pictures) for kind, pictures in painted.items()}
-    own = {kind: own_likeness(score) for kind, score in scores.items()}
-    where = cast.background()
+    painted, maps = samples(stage, cast, seed)
+    own = own_likeness(likeness(stage, cast, painted["moa"]))
+    whole, _ = samples(stage, cast, seed, everything=True)
     routed = route_figures(stage, range(min(ROUTED_SCENES, len(stage.scenes))), seed)
-    figures = {f"id_{kind}": float(own[kind].mean()) for kind in ("moa", "branch", "prior")}
+    figures = measured(stage, cast, painted)
     figures["id_ratio"] = figures["id_moa"] / figures["id_branch"]
-    for kind in ("moa", "branch"):
-        same = (painted[kind], painted["prior"], where)
-        figures[f"background_psnr_{kind}"] = psnr(*same)
-        figures[f"background_ssim_{kind}"] = ssim(*same)
     figures |= {
-        "two_subject_accuracy": told_apart(scores["moa"]),
-        "two_subject_accuracy_no_router": told_apart(scores["branch"]),
-        "two_subject_accuracy_prior": told_apart(scores["prior"]),
         **{name: value for name, value in routed.items() if isinstance(value, float)},
         "diversity_ratio": diversity(stage, cast, seed),
         "step_ratio": step_ratio(stage, cast),
+        **measured(stage, cast, whole, WHOLE),
     }
     figures = {name: round(value, 4) for name, value in figures.items()}
     written = {
@@ -144,29 +161,39 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
         "routed_scenes": min(ROUTED_SCENES, len(stage.scenes)),
         **figures,
         **{name: value for name, value in routed.items() if name not in figures},
-        "groups": by_group(stage, cast, own["moa"]),
+        "groups": by_group(stage, cast, own),
     }
     out.write_text(json.dumps(written, indent=1))
     out.with_suffix(".md").write_text(table(written), encoding="utf-8")
-    contact_sheet(_rows(stage, cast, painted, maps), per_row=SHOWN).save(
+    contact_sheet(_rows(stage, cast, painted, maps, whole), per_row=SHOWN).save(
         out.with_suffix(".jpg"), quality=90
     )
     return figures
 
 
-def _rows(stage: Stage, cast: Cast, painted: dict[str, Tensor], maps: Tensor) -> dict[str, Tensor]:
-    """The sheet's rows: what is below the noise, a reference of each person side by side, the three
-    samples, and MoA's routes.
+def _rows(
+    stage: Stage,
+    cast: Cast,
+    painted: dict[str, Tensor],
+    maps: Tensor,
+    whole: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """The sheet's rows: whose places, a reference of each person side by side, the samples, and
+    MoA's routes.
     """
     shown = slice(SHOWN)
     first = torch.tensor([[p * FACES + 1 for p in people] for people in cast.people[shown]])
     faces = stage.faces.take(first.flatten())[0].float().unflatten(0, (-1, 2)) / 255
     routes = resample(maps[shown], tuple(cast.owner.shape[1:]))
     return {
-        "in their places": cast.below[shown],
+        "in their places": cast.picture[shown],
         "references": torch.cat([faces[:, 0], faces[:, 1]], 2),
         "the prior": painted["prior"][shown],
         "MoA": painted["moa"][shown],
         "its routes": routes.unsqueeze(-1).expand(-1, -1, -1, 3),
+        "with masks": painted["masked"][shown],
         "branch alone": painted["branch"][shown],
+        "all painted: prior": whole["prior"][shown],
+        "all painted: MoA": whole["moa"][shown],
+        "all, with masks": whole["masked"][shown],
     }

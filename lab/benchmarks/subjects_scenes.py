@@ -1,15 +1,17 @@
 """Held-out people put into other people's places in held-out scenes, and who is recognised there.
 
-A scene's noise starts from the silhouettes of two others in one colour, so that it is known where
-people stand without a word or a picture of those who are asked for. DENOISE is the most noise of
-0.8, 0.87 and 0.93 behind which the prior was seen to leave people in these places; with the others'
-own colours below it, or with less noise, hair and skin are theirs whoever is asked for.
+The model is shown the scene without its people and paints them from pure noise; nothing says which
+place is whose but the order of the words. Or it paints the whole picture: then the noise starts
+from silhouettes of two others in one colour, so that it is known where people stand. DENOISE is
+the most noise of 0.8, 0.87 and 0.93 behind which the prior was seen to leave people in these
+places; with the others' own colours below it, or with less noise, hair and skin are theirs whoever
+is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,13 @@ from ...methods.moa import Bound, MoA, Subject
 from ...methods.moa_weights import MoAWeights
 from ..people.groups import HEIGHT, WIDTH, Plan
 from ..people.portraits import FACES
-from ..training.inpaint_data import Pool, grow
-from ..training.moa_scenes import embedding_of, noun_places, plain_caption
+from ..training.inpaint_data import Pool
+from ..training.moa_scenes import around_people, embedding_of, noun_places, plain_caption
 from ..training.pva_tiny import face_vectors, load_face_net
 from ..training.scene_data import ScenePool
 
-STEPS, SCALE, DENOISE = 20, 2.0, 0.87  # sampling steps, guidance, noise over the picture below
+STEPS, SCALE, DENOISE = 20, 2.0, 0.87  # sampling steps, guidance, noise over silhouettes
+PAINTED = 4  # pixels around people that are painted with them
 GROWN = 3  # pixels around people that count neither as them nor as background
 CROP = 64
 REFERENCES = slice(1, None)
@@ -72,11 +75,12 @@ class Stage:
 
 @dataclass
 class Cast:
-    """Scenes to paint: what lies below the noise [N, 64, 128, 3], 0..1, whose place every pixel is
-    [N, 64, 128] (0 nobody's), their plans, prompts, and who is to be there instead.
+    """Scenes to paint: their pictures with silhouettes of the people [N, 64, 128, 3], 0..1, whose
+    place every pixel is [N, 64, 128] (0 nobody's), their plans, prompts, and who is to be there
+    instead.
     """
 
-    below: Tensor
+    picture: Tensor
     owner: Tensor
     plans: list[Plan]
     prompts: list[str]
@@ -87,13 +91,16 @@ class Cast:
 
     def background(self) -> Tensor:
         """[N, 64, 128] bool: nobody and not beside anybody."""
-        people = (self.owner > 0).float()
-        return torch.stack([grow(one, GROWN) == 0 for one in people])
+        return torch.stack([around_people(one, GROWN, box=False) == 0 for one in self.owner])
+
+    def places(self) -> Tensor:
+        """[N, 64, 128], 1 where people are to be painted."""
+        return torch.stack([around_people(one, PAINTED, box=False) for one in self.owner])
 
     def some(self, rows: Sequence[int]) -> Cast:
         rows = list(rows)
         picked = ([of[row] for row in rows] for of in (self.plans, self.prompts, self.people))
-        return Cast(self.below[rows], self.owner[rows], *picked)
+        return Cast(self.picture[rows], self.owner[rows], *picked)
 
 
 def load_stage(files: Sequence[Path], judge: Path, portraits: Path) -> Stage:
@@ -141,18 +148,23 @@ def draw_cast(stage: Stage, count: int, seed: int) -> Cast:
     if not rows:
         raise ValueError("Expected scenes of two people who can be replaced; found none.")
     images, owners, plans, prompts, people = zip(*rows, strict=True)
-    below, owner = torch.stack(images), torch.stack(owners)
-    below[owner > 0] = below[owner > 0].mean(0)
-    return Cast(below, owner, list(plans), list(prompts), list(people))
+    picture, owner = torch.stack(images), torch.stack(owners)
+    picture[owner > 0] = picture[owner > 0].mean(0)
+    return Cast(picture, owner, list(plans), list(prompts), list(people))
 
 
 @torch.inference_mode()
-def paint(stage: Stage, cast: Cast, seed: int, method: MoA | None = None) -> Tensor:
-    """Samples every scene of a cast as one batch, [N, 64, 128, 3]."""
+def paint(
+    stage: Stage, cast: Cast, seed: int, method: MoA | None = None, everything: bool = False
+) -> Tensor:
+    """Samples every scene of a cast as one batch, [N, 64, 128, 3]: the people in the given scene,
+    or everything.
+    """
     rows = len(cast)
-    whole = torch.ones(rows, 1, HEIGHT, WIDTH)
-    grey = torch.full_like(cast.below, 0.5)
-    told = {"concat_latent_image": stage.vae.encode(grey), "concat_mask": whole}
+    region = torch.ones(rows, HEIGHT, WIDTH) if everything else cast.places()
+    hidden = region.unsqueeze(-1)
+    shown = cast.picture * (1 - hidden) + 0.5 * hidden
+    told = {"concat_latent_image": stage.vae.encode(shown), "concat_mask": region.unsqueeze(1)}
     model = stage.model if method is None else host.patch(stage.model, method)
     out = host.sample(
         model,
@@ -163,16 +175,25 @@ def paint(stage: Stage, cast: Cast, seed: int, method: MoA | None = None) -> Ten
         "normal",
         [[stage.speak(cast.prompts), told]],
         [[stage.speak([""] * rows), told]],
-        {"samples": stage.vae.encode(cast.below)},
-        DENOISE,
+        {"samples": stage.vae.encode(cast.picture if everything else shown)},
+        DENOISE if everything else 1.0,
     )
     return stage.vae.decode(out["samples"]).clamp(0, 1).clone()
 
 
-def bound_of(stage: Stage, cast: Cast) -> list[list[Bound]]:
-    """Who is bound to which word, for every scene."""
-    return [
+def bound_of(stage: Stage, cast: Cast, masked: bool = False) -> list[list[Bound]]:
+    """Who is bound to which word, for every scene; masked: with the place of each as a mask."""
+    out = [
         stage.bind(prompt, people) for prompt, people in zip(cast.prompts, cast.people, strict=True)
+    ]
+    if not masked:
+        return out
+    return [
+        [
+            replace(bound, subject=replace(bound.subject, mask=(owner == who + 1).float()))
+            for who, bound in enumerate(row)
+        ]
+        for row, owner in zip(out, cast.owner, strict=True)
     ]
 
 

@@ -27,6 +27,9 @@ PROMISED = {
     "background_psnr_branch",
     "two_subject_accuracy",
     "two_subject_accuracy_no_router",
+    "two_subject_accuracy_masked",
+    "two_subject_accuracy_everything",
+    "background_psnr_moa_everything",
     "router_iou",
     "background_to_prior",
     "diversity_ratio",
@@ -87,8 +90,15 @@ def test_it_writes_the_promised_figures_a_table_and_a_sheet(small, tmp_path):
         subjects.FILES, subjects.JUDGE, tmp_path / "portraits-heldout"
     )
     cast = subjects_scenes.draw_cast(stage, 2, 0)
-    assert len(cast.below[cast.owner > 0].unique(dim=0)) == 1  # nothing of who stood there
-    assert len(cast.below[cast.owner == 0].unique(dim=0)) > 1
+    assert len(cast.picture[cast.owner > 0].unique(dim=0)) == 1  # nothing of who stood there
+    assert len(cast.picture[cast.owner == 0].unique(dim=0)) > 1
+    places, background = cast.places() > 0, cast.background()
+    assert places[cast.owner > 0].all(), "no silhouette is shown"
+    assert (places | background).all() and not places.all()
+    masked = subjects_scenes.bound_of(stage, cast, masked=True)
+    for row, owner in zip(masked, cast.owner, strict=True):
+        for who, bound in enumerate(row):
+            assert torch.equal(bound.subject.mask > 0, owner == who + 1)
 
 
 def test_a_portrait_is_cut_out_where_it_stands():
