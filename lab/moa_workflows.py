@@ -160,15 +160,16 @@ def two_people_one_scene() -> Workflow:
         ],
         f"""## Two people, one scene
 
-Two people, each known from a picture, in a scene that words describe. Nobody has to be placed:
-the router finds out where each of them is.
+Two people, each known from a picture, in a scene that words describe. They stand from left to
+right as the prompt names them; the router finds out where each of them is.
 
 **Load first person** and **Load second person**: who they are. {REFERENCES}
 *First person* and
 *Second person*: the word of the prompt that means them. Two of one word ("a man beside a man")
 are taken from left to right. A third person: one more Subject, chained.
 
-*MoA router*: the whole scene in words. `strength` says how much of the pixels the people get; 0
+*MoA router*: the whole scene in words. Turned round, "a woman beside a man", they mostly change
+places; a mask in each Subject makes sure. `strength` says how much of the pixels the people get; 0
 is as if the node were not there.
 
 **Then** press Run. *Route preview* shows who was painted where, and its mask is for other
