@@ -169,8 +169,8 @@ right as the prompt names them; the router finds out where each of them is.
 are taken from left to right. A third person: one more Subject, chained.
 
 *MoA router*: the whole scene in words. Turned round, "a woman beside a man", they mostly change
-places; a mask in each Subject makes sure. `strength` says how much of the pixels the people get; 0
-is as if the node were not there.
+places; a mask in each Subject puts them elsewhere. `strength` says how much of the pixels the
+people get; 0 is as if the node were not there.
 
 **Then** press Run. *Route preview* shows who was painted where, and its mask is for other
 nodes.

@@ -76,10 +76,9 @@ def samples(
 
 
 def measured(
-    stage: Stage, cast: Cast, painted: dict[str, Tensor], after: str = ""
+    cast: Cast, painted: dict[str, Tensor], scores: dict[str, Tensor], after: str = ""
 ) -> dict[str, float]:
-    """The figures of pictures from `samples`, their names ending in `after`."""
-    scores = {kind: likeness(stage, cast, pictures) for kind, pictures in painted.items()}
+    """The figures of pictures from `samples` and of their `likeness`; names end in `after`."""
     where = cast.background()
     out = {f"id_{kind}{after}": float(own_likeness(s).mean()) for kind, s in scores.items()}
     for kind in ("moa", "masked", "branch"):
@@ -143,16 +142,19 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
     stage = load_stage(FILES, JUDGE, folder)
     cast = draw_cast(stage, pairs or SCENES, seed)
     painted, maps = samples(stage, cast, seed)
-    own = own_likeness(likeness(stage, cast, painted["moa"]))
     whole, _ = samples(stage, cast, seed, everything=True)
+    scores, whole_scores = (
+        {kind: likeness(stage, cast, pictures) for kind, pictures in each.items()}
+        for each in (painted, whole)
+    )
     routed = route_figures(stage, range(min(ROUTED_SCENES, len(stage.scenes))), seed)
-    figures = measured(stage, cast, painted)
+    figures = measured(cast, painted, scores)
     figures["id_ratio"] = figures["id_moa"] / figures["id_branch"]
     figures |= {
         **{name: value for name, value in routed.items() if isinstance(value, float)},
         "diversity_ratio": diversity(stage, cast, seed),
         "step_ratio": step_ratio(stage, cast),
-        **measured(stage, cast, whole, WHOLE),
+        **measured(cast, whole, whole_scores, WHOLE),
     }
     figures = {name: round(value, 4) for name, value in figures.items()}
     written = {
@@ -161,7 +163,7 @@ def run(seed: int, out: Path, pairs: int | None = None) -> dict[str, float]:
         "routed_scenes": min(ROUTED_SCENES, len(stage.scenes)),
         **figures,
         **{name: value for name, value in routed.items() if name not in figures},
-        "groups": by_group(stage, cast, own),
+        "groups": by_group(stage, cast, own_likeness(scores["moa"])),
     }
     out.write_text(json.dumps(written, indent=1))
     out.with_suffix(".md").write_text(table(written), encoding="utf-8")

@@ -31,7 +31,7 @@ def average(parameters: Sequence[Tensor]) -> None:
     gradients = [p.grad for p in parameters]
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
-    flat /= dist.get_world_size()
+    flat /= processes()
     for g, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         g.copy_(mean.view_as(g))
 
